@@ -1,0 +1,47 @@
+# Streamgauge: everything runs in a virtual environment of its own, made here from locked packages.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-daemon lint bench clean lock
+
+help: ## show the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+# The environment is made anew whenever a lock or pyproject.toml is newer than it.
+$(STAMP): requirements/build.txt requirements/all.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Streamgauge needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation -r requirements/all.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/streamgauge doctor
+	touch $(STAMP)
+
+demo: $(STAMP) ## run the whole thing here: a stream, the real daemon, a kill, a recount
+	$(BIN)/streamgauge demo $(ARGS)
+
+test: $(STAMP) lint ## run all fast tests, the ones with the real daemon included
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+lint: $(STAMP) ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## measure; figures go to bench/results.json
+	$(BIN)/python bench/end_to_end.py $(ARGS)
+
+lock: $(STAMP) ## resolve the dependencies again
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile requirements/build.in --output-file requirements/build.txt $(LOCK_FLAGS)
+	$(BIN)/uv pip compile pyproject.toml --all-extras --constraint requirements/constraints.in --output-file requirements/all.txt $(LOCK_FLAGS)
+
+LOCK_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+clean: ## remove what was made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

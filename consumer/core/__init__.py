@@ -1,0 +1,1 @@
+"""The pure core: records in, rows and state out."""

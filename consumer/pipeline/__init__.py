@@ -1,0 +1,1 @@
+"""The user's file: its schema, its expressions, what it means."""

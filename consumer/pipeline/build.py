@@ -1,0 +1,75 @@
+"""From a checked file to the model. Nothing can be wrong any more: what is asserted here was reported before."""
+
+from __future__ import annotations
+
+from consumer.pipeline import model
+from consumer.pipeline.schema import PipelineFile, SinkPart, TargetPart, WindowPart
+from consumer.pipeline.semantics import Meaning
+
+
+def build(file: PipelineFile, meaning: Meaning) -> model.Pipeline:
+    """Return the pipeline that the file describes."""
+    state, worker = file.state, file.worker
+    return model.Pipeline(
+        name=file.pipeline,
+        source=model.Source(file.source.stream, file.source.partition_key, file.source.start),
+        events=_events(file),
+        lets=tuple(meaning.lets),
+        where=meaning.where,
+        windows=tuple(_window(name, window, file, meaning) for name, window in file.windows.items()),
+        sinks=tuple(_route(sink) for sink in file.sinks),
+        late=None if file.late is None else _target(file.late),
+        dead_letter=None if file.dead_letter is None else _target(file.dead_letter),
+        state=model.State(state.table, state.bucket, state.commit_interval, state.emit_delay),
+        worker=model.Worker(
+            application=worker.application or file.pipeline,
+            identifier=worker.identifier or None,
+            metrics_port=worker.metrics_port,
+            kcl=tuple(worker.kcl.items()),
+        ),
+    )
+
+
+def _events(file: PipelineFile) -> model.Events:
+    events = file.events
+    fields = (
+        model.Field(name, model.Type(written.removesuffix("?")), written.endswith("?"))
+        for name, written in events.fields.items()
+    )
+    return model.Events(tuple(fields), events.time, events.out_of_orderness, events.max_future, events.max_bytes)
+
+
+def _window(name: str, window: WindowPart, file: PipelineFile, meaning: Meaning) -> model.Window:
+    return model.Window(
+        name=name,
+        kind=_kind(window),
+        by=tuple(_name(column, meaning) for column in window.by),
+        select=tuple(meaning.columns[name]),
+        aligned=file.source.partition_key is not None and file.source.partition_key in window.by,
+    )
+
+
+def _kind(window: WindowPart) -> model.Tumbling | model.Session:
+    if window.tumbling is not None:
+        return model.Tumbling(window.tumbling.size, window.tumbling.offset)
+    assert window.session is not None
+    return model.Session(window.session.gap)
+
+
+def _name(column: str, meaning: Meaning) -> model.Name:
+    known = meaning.types[column]
+    assert known is not None
+    return model.Name(column, *known)
+
+
+def _route(sink: SinkPart) -> model.SinkRoute:
+    return model.SinkRoute(_target(sink), None if sink.windows is None else tuple(sink.windows))
+
+
+def _target(target: TargetPart) -> model.SinkTarget:
+    if target.firehose is not None:
+        return model.FirehoseSink(target.firehose.stream)
+    if target.file is not None:
+        return model.FileSink(target.file.path)
+    assert target.stdout is not None
+    return model.StdoutSink()

@@ -1,0 +1,118 @@
+"""Hashes of what a pipeline and its windows mean: stored with the state, and part of every result's id.
+
+They must never change for the same meaning, so what goes in is spelled out here, key by key, and a test holds the
+hashes of known pipelines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from consumer.pipeline.expressions import aggregate_to_text, names_in, to_text
+from consumer.pipeline.model import Expression, Field, Let, Name, Pipeline, Session, Tumbling, Window
+
+_VERSION = 1
+
+
+def definitions_hash(pipeline: Pipeline) -> str:
+    """Return the hash (hex sha256) of all that decides the pipeline's results.
+
+    Not in it: the stream and where reading starts, sinks, state and worker. They may change while the state stays.
+    """
+    events = pipeline.events
+    return _hash(
+        {
+            "version": _VERSION,
+            "pipeline": pipeline.name,
+            "partition_key": pipeline.source.partition_key,
+            "fields": [_field(field) for field in events.fields],
+            **_time(pipeline),
+            "max_bytes": events.max_bytes,
+            "lets": [_let(let) for let in pipeline.lets],
+            "where": _optional_text(pipeline.where),
+            "windows": [_window(window) for window in pipeline.windows],
+        }
+    )
+
+
+def window_hash(pipeline: Pipeline, window: Window) -> str:
+    """Return the hash (hex sha256) of what decides the values of one window, other windows left out."""
+    used = _names_used(pipeline, window)
+    return _hash(
+        {
+            "version": _VERSION,
+            **_window(window),
+            "partition_key": pipeline.source.partition_key if window.aligned else None,
+            **_time(pipeline),
+            "where": _optional_text(pipeline.where),
+            "fields": sorted(_field(field) for field in pipeline.events.fields if field.name in used),
+            "lets": sorted(_let(let) for let in pipeline.lets if let.name in used),
+        }
+    )
+
+
+def _names_used(pipeline: Pipeline, window: Window) -> frozenset[str]:
+    """Return the fields and lets that the window needs, also through other lets."""
+    used = {column.name for column in window.by}
+    used |= _names_of(aggregate.argument for aggregate in window.select)
+    used |= _names_of([pipeline.where])
+    used |= {pipeline.events.time} if pipeline.events.time else set()
+    # A let names only what stands before it, so one pass from the last to the first finds all.
+    for let in reversed(pipeline.lets):
+        if let.name in used:
+            used |= names_in(let.expression)
+    return frozenset(used)
+
+
+def _names_of(expressions: Iterable[Expression | None]) -> frozenset[str]:
+    return frozenset().union(*(names_in(expression) for expression in expressions if expression is not None))
+
+
+def _time(pipeline: Pipeline) -> dict[str, Any]:
+    events = pipeline.events
+    return {
+        "time": events.time,
+        "out_of_orderness_ms": events.out_of_orderness_ms,
+        "max_future_ms": events.max_future_ms,
+    }
+
+
+def _window(window: Window) -> dict[str, Any]:
+    return {
+        "window": window.name,
+        "kind": _kind(window.kind),
+        "by": [_typed(column) for column in window.by],
+        "select": [[column.name, aggregate_to_text(column), column.type.value] for column in window.select],
+        "aligned": window.aligned,
+    }
+
+
+def _kind(kind: Tumbling | Session) -> list[str | int]:
+    if isinstance(kind, Tumbling):
+        return ["tumbling", kind.size_ms, kind.offset_ms]
+    return ["session", kind.gap_ms]
+
+
+def _field(field: Field) -> list[str | bool]:
+    return [field.name, field.type.value, field.nullable]
+
+
+def _typed(name: Name) -> list[str | bool]:
+    return [name.name, name.type.value, name.nullable]
+
+
+def _let(let: Let) -> list[str | bool]:
+    assert let.expression.type is not None
+    return [let.name, to_text(let.expression), let.expression.type.value, let.expression.nullable]
+
+
+def _optional_text(expression: Expression | None) -> str | None:
+    return None if expression is None else to_text(expression)
+
+
+def _hash(meaning: dict[str, Any]) -> str:
+    canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()

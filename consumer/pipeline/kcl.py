@@ -1,0 +1,37 @@
+"""Which properties of the daemon a pipeline file may set under `worker.kcl`."""
+
+from __future__ import annotations
+
+import re
+
+from consumer.pipeline.schema import KCL_NAME
+
+_ELSEWHERE = {
+    "streamname": "`source.stream` sets it",
+    "streamarn": "`source.stream` sets it",
+    "applicationname": "`worker.application` sets it",
+    "tablename": "`worker.application` sets it",
+    "workeridentifier": "`worker.identifier` sets it",
+    "workerid": "`worker.identifier` sets it",
+    "initialpositioninstream": "`source.start` sets it",
+    "initialpositioninstreamextended": "`source.start` sets it",
+    "timestampatinitialpositioninstream": "`source.start` sets it",
+    "regionname": "the environment variable AWS_REGION sets it, for the worker's own calls too",
+    "executablename": "it is the worker's relay",
+    "processinglanguage": "it belongs to the worker's relay",
+    "callprocessrecordsevenforemptyrecordlist": "the worker needs it as it is",
+}
+"""Properties in lower case that the worker sets itself, and what sets them."""
+
+
+def check_property(name: str) -> str | None:
+    """Return why a property cannot be set, None if it can. The daemon finds properties in any case of letters."""
+    if not re.fullmatch(KCL_NAME, name):
+        return "is no name of a property: letters, digits and dots, a letter first"
+    lowered = name.lower()
+    if "endpoint" in lowered:
+        return "cannot be set here: the AWS_ENDPOINT_URL variables set endpoints, for the worker's own calls too"
+    if "credentialsprovider" in lowered:
+        return "cannot be set here: credentials come from the usual AWS chain, for the worker's own calls too"
+    reason = _ELSEWHERE.get(lowered)
+    return None if reason is None else f"cannot be set here: {reason}"

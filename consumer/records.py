@@ -1,0 +1,62 @@
+"""What passes between the sources, the core and the sinks."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+LATE = ":late"
+DEAD_LETTER = ":dead_letter"
+
+
+class Record(
+    msgspec.Struct,
+    gc=False,
+    rename={
+        "partition_key": "partitionKey",
+        "sequence_number": "sequenceNumber",
+        "sub_sequence_number": "subSequenceNumber",
+        "arrival_ms": "approximateArrivalTimestamp",
+    },
+):
+    """One record of a shard.
+
+    The names on the wire are the Kinesis Client Library's, so that a line of its protocol decodes straight into
+    this type (base64 included). `sequence_number` is decimal text, compared as an integer. `arrival_ms` is
+    Kinesis' approximate arrival time in epoch milliseconds. What the input does not know is None.
+    """
+
+    data: bytes
+    partition_key: str | None = None
+    sequence_number: str | None = None
+    sub_sequence_number: int = 0
+    arrival_ms: int | None = None
+
+
+class Position(NamedTuple):
+    """A place in a shard: sequence number as an integer, then the number within an aggregated record."""
+
+    sequence: int
+    sub_sequence: int
+
+    @classmethod
+    def of(cls, record: Record) -> Position:
+        """Return the position of a record whose sequence number is known."""
+        assert record.sequence_number is not None
+        return cls(int(record.sequence_number), record.sub_sequence_number)
+
+
+class Row(NamedTuple):
+    """A finished row: one JSON object without a line end.
+
+    `output` is the name of the window the row is a result of, or LATE, or DEAD_LETTER.
+    """
+
+    output: str
+    data: bytes
+
+
+def decode_rows(rows: list[Any]) -> list[Row]:
+    """Turn decoded msgpack arrays back into rows."""
+    return [Row(output, data) for output, data in rows]

@@ -1,0 +1,1 @@
+"""The shell around the core: commits, shards, the Java daemon."""

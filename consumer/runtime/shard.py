@@ -1,0 +1,202 @@
+"""Drives one shard: the daemon's messages in, answers out, commits in between.
+
+Whatever is not foreseen here leaves `run` as an exception and ends the process: the daemon is never told that a
+batch was processed when it was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedError, RetryableError
+from consumer.records import Position
+from consumer.runtime.commit import Mode, ShardOrigin, ShardOwner, Surroundings
+from consumer.sinks.base import DeliveryStopped
+from consumer.sources.multilang import (
+    Channel,
+    ChannelClosedError,
+    Initialize,
+    LeaseLost,
+    Message,
+    ProcessRecords,
+    ShardEnded,
+    ShutdownRequested,
+)
+from consumer.telemetry.health import Activity
+from consumer.telemetry.shards import Batch
+
+CHECKPOINT_RETRY_SECONDS_MAX = 120.0
+_CHECKPOINT_WAIT_SECONDS = 0.5
+_WAITING = {
+    Mode.ACTIVE: Activity.WAITING_FOR_DAEMON,
+    Mode.FROZEN: Activity.WAITING_FOR_DAEMON,
+    Mode.PARKED: Activity.REFUSED,
+    Mode.SILENT: Activity.FENCED,
+}
+
+
+class ShardRunner:
+    """One lease of one shard, from `initialize` to the end of the conversation.
+
+    `origin` tells a shard's hash range and parents. `failover_seconds` is the daemon's fail-over time: a fenced owner
+    that still has its lease after three of them has a twin.
+    """
+
+    def __init__(self, around: Surroundings, origin: Callable[[str], ShardOrigin], *, failover_seconds: float) -> None:
+        self._around = around
+        self._origin = origin
+        self._silence_seconds_max = 3 * failover_seconds
+        self._fence: tuple[float, FencedError] | None = None
+
+    def run(self, lines: BinaryIO, output: BinaryIO) -> None:
+        """Serve the daemon until it ends the conversation."""
+        channel = Channel(lines, output)
+        try:
+            first = channel.receive()
+            if first is None:
+                return
+            if not isinstance(first, Initialize):
+                raise DaemonError(f"the daemon began with {type(first).__name__}")
+            owner = self._initialise(first)
+            channel.answer(first)
+            self._serve(channel, owner)
+        except ChannelClosedError:
+            return
+
+    def _serve(self, channel: Channel, owner: ShardOwner) -> None:
+        telemetry = self._around.telemetry
+        try:
+            while True:
+                telemetry.activity(shard=owner.shard, activity=_WAITING[owner.mode])
+                message = channel.receive()
+                if message is None:
+                    return
+                self._handle(channel, owner, message)
+                channel.answer(message)
+        finally:
+            telemetry.shard_released(shard=owner.shard)
+
+    def _initialise(self, message: Initialize) -> ShardOwner:
+        shard = message.shard_id
+        self._around.telemetry.activity(shard=shard, activity=Activity.RESTORING)
+        owner = ShardOwner(self._around, shard, self._origin(shard))
+        try:
+            owner.initialise(_position(message))
+        except RefusedError as error:
+            owner.mode = Mode.PARKED
+            self._around.telemetry.shard_refused(shard=shard, error=error)
+        except FencedError as error:
+            self._go_silent(owner, error)
+        except DeliveryStopped:
+            owner.mode = Mode.SILENT
+        return owner
+
+    def _handle(self, channel: Channel, owner: ShardOwner, message: Message) -> None:
+        if isinstance(message, ProcessRecords):
+            self._check_silence(owner)
+        try:
+            match message:
+                case ProcessRecords():
+                    self._process(channel, owner, message)
+                case ShutdownRequested():
+                    self._around.telemetry.shutdown_requested(shard=owner.shard)
+                    if owner.mode is Mode.ACTIVE:
+                        owner.finish(self._checkpoint(channel, owner))
+                case ShardEnded():
+                    self._end(channel, owner)
+                case LeaseLost():
+                    self._around.telemetry.lease_lost(shard=owner.shard)
+                    owner.mode = Mode.SILENT
+                    self._fence = None
+                case Initialize():
+                    raise DaemonError(f"the daemon initialised {owner.shard} twice")
+        except FencedError as error:
+            self._go_silent(owner, error)
+        except LeaseLostError:
+            # The daemon says so itself with its next message; until then nothing may be written.
+            owner.mode = Mode.SILENT
+        except DeliveryStopped:
+            owner.mode = Mode.SILENT
+
+    def _process(self, channel: Channel, owner: ShardOwner, message: ProcessRecords) -> None:
+        if owner.mode is not Mode.ACTIVE:
+            return
+        around = self._around
+        around.telemetry.activity(shard=owner.shard, activity=Activity.PROCESSING)
+        started = around.clock.monotonic()
+        outcome = owner.process(message.records)
+        processor = owner.processor
+        around.telemetry.batch(
+            owner.shard,
+            Batch(
+                counts=outcome.counts,
+                size_bytes=sum(len(record.data) for record in message.records),
+                watermark_ms=processor.watermark_ms,
+                position=processor.position,
+                newest_arrival_ms=message.records[-1].arrival_ms if message.records else None,
+                millis_behind=message.millis_behind_latest,
+                open_groups=processor.open_groups(),
+                process_seconds=around.clock.monotonic() - started,
+            ),
+        )
+        if owner.commit_is_due():
+            owner.commit(self._checkpoint(channel, owner))
+
+    def _end(self, channel: Channel, owner: ShardOwner) -> None:
+        """Every record was delivered. The end is checkpointed only when nothing is left to send."""
+        if owner.mode is Mode.ACTIVE:
+            owner.commit(self._checkpoint(channel, owner), ended=True)
+            owner.mode = Mode.FROZEN
+        if owner.mode is Mode.FROZEN:
+            self._retry_checkpoint(channel, owner, None)
+            self._around.telemetry.shard_ended(shard=owner.shard)
+
+    def _checkpoint(self, channel: Channel, owner: ShardOwner) -> Callable[[Position], None]:
+        return lambda position: self._retry_checkpoint(channel, owner, position)
+
+    def _retry_checkpoint(self, channel: Channel, owner: ShardOwner, position: Position | None) -> None:
+        """Checkpoint; give up on what can wait for the next commit, never on a shard's end."""
+        around = self._around
+        deadline = around.clock.monotonic() + CHECKPOINT_RETRY_SECONDS_MAX
+        wait = _CHECKPOINT_WAIT_SECONDS
+        while True:
+            try:
+                channel.checkpoint(position)
+            except RetryableError as error:
+                if position is not None:
+                    around.telemetry.checkpoint_retry(shard=owner.shard, error=str(error), wait_seconds=0)
+                    return
+                if around.pause(wait) or around.clock.monotonic() > deadline:
+                    raise
+                around.telemetry.checkpoint_retry(shard=owner.shard, error=str(error), wait_seconds=wait)
+                wait = min(2 * wait, 10)
+            else:
+                around.telemetry.checkpointed(shard=owner.shard, position=position)
+                return
+
+    def _go_silent(self, owner: ShardOwner, error: FencedError) -> None:
+        owner.mode = Mode.SILENT
+        self._fence = (self._around.clock.monotonic(), error)
+        self._around.telemetry.fenced(shard=owner.shard, epoch=error.epoch, seen_epoch=error.seen_epoch)
+
+    def _check_silence(self, owner: ShardOwner) -> None:
+        """Raise FencedError if the lease stays although another owner has the state: a twin of the same name."""
+        if self._fence is None:
+            return
+        since, error = self._fence
+        if self._around.clock.monotonic() - since > self._silence_seconds_max:
+            raise FencedError(
+                f"{owner.shard} has another owner, and yet this worker keeps its lease: another worker runs with the "
+                "same worker.identifier; give each its own",
+                epoch=error.epoch,
+                seen_epoch=error.seen_epoch,
+            )
+
+
+def _position(message: Initialize) -> Position | None:
+    """Return the source's position, None where it only names a start such as TRIM_HORIZON."""
+    text = message.sequence_number
+    if text is None or not text.isdigit():
+        return None
+    return Position(int(text), message.sub_sequence_number or 0)

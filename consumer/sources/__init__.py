@@ -1,0 +1,1 @@
+"""Where records come from, and what is known of streams and leases."""

@@ -1,0 +1,154 @@
+"""The items of the state table: a persisted format, read strictly, held by golden files.
+
+Every value has an attribute of its own, under the name it has in `base.py`, so that a person can read an item
+in the console. Sequence numbers and hash keys are text: they have more digits than DynamoDB's numbers hold. A
+value that is not there is an attribute NULL, never a missing attribute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from consumer.errors import CorruptStateError, RefusedError
+from consumer.records import Position
+from consumer.state.base import FORMAT_VERSION, Application, Claim, Entry, ShardState
+
+Item = Mapping[str, Any]
+"""Attributes as DynamoDB's API has them: name to {type: value}."""
+
+_NULL = {"NULL": True}
+
+
+def encode_application(application: Application) -> dict[str, Any]:
+    """Return the attributes of the application item, without its key."""
+    return {
+        "generation": _number(application.generation),
+        "started_at_ms": _number(application.started_at_ms),
+        "roots": {"L": [_text(shard) for shard in application.roots]},
+        "definitions": _text(application.definitions),
+        "stream_created_ms": _number(application.stream_created_ms),
+    }
+
+
+def decode_application(item: Item) -> Application:
+    """Read the application item; CorruptStateError if an attribute is missing or of another type."""
+    return Application(
+        generation=_integer_in(item, "generation"),
+        started_at_ms=_integer_in(item, "started_at_ms"),
+        roots=tuple(_value({"root": root}, "root", "S") for root in _value(item, "roots", "L")),
+        definitions=_value(item, "definitions", "S"),
+        stream_created_ms=_integer_in(item, "stream_created_ms"),
+    )
+
+
+def encode_state(state: ShardState) -> dict[str, Any]:
+    """Return the attributes of a state item, without its key and its epoch."""
+    position = state.position
+    return {
+        "commit_no": _number(state.commit_no),
+        "ended": {"BOOL": state.ended},
+        "position_sequence": _NULL if position is None else _text(str(position.sequence)),
+        "position_sub_sequence": _NULL if position is None else _number(position.sub_sequence),
+        "last_arrival_ms": _number(state.last_arrival_ms),
+        "watermark_ms": _number(state.watermark_ms),
+        "hash_range_start": _text(state.hash_range[0]),
+        "hash_range_end": _text(state.hash_range[1]),
+        "stream_created_ms": _number(state.stream_created_ms),
+        "definitions": _text(state.definitions),
+        "generation": _number(state.generation),
+        "format_version": _number(state.format_version),
+        "inline": _NULL if state.inline is None else {"B": state.inline},
+        "manifest": {"L": [_encode_entry(entry) for entry in state.manifest]},
+        "sha256": _text(state.sha256),
+    }
+
+
+def decode_claim(item: Item) -> Claim:
+    """Read a state item: claimed only, committed, or retired. CorruptStateError, or RefusedError if newer."""
+    return Claim(
+        epoch=_integer_in(item, "epoch"),
+        state=decode_state(item) if "commit_no" in item else None,
+        retired="retired" in item and _value(item, "retired", "BOOL"),
+    )
+
+
+def decode_state(item: Item) -> ShardState:
+    """Read the state in an item that has one; errors as in `decode_claim`."""
+    format_version = _integer_in(item, "format_version")
+    if format_version != FORMAT_VERSION:
+        raise RefusedError(
+            f"the stored state has format version {format_version}, this streamgauge reads {FORMAT_VERSION}. "
+            "Run the version that wrote it, or a newer one that can read both."
+        )
+    return ShardState(
+        commit_no=_integer_in(item, "commit_no"),
+        ended=_value(item, "ended", "BOOL"),
+        position=_decode_position(item),
+        last_arrival_ms=_optional_integer_in(item, "last_arrival_ms"),
+        watermark_ms=_optional_integer_in(item, "watermark_ms"),
+        hash_range=(_value(item, "hash_range_start", "S"), _value(item, "hash_range_end", "S")),
+        stream_created_ms=_integer_in(item, "stream_created_ms"),
+        definitions=_value(item, "definitions", "S"),
+        generation=_integer_in(item, "generation"),
+        format_version=format_version,
+        inline=None if _is_null(item, "inline") else bytes(_value(item, "inline", "B")),
+        manifest=tuple(_decode_entry(entry) for entry in _value(item, "manifest", "L")),
+        sha256=_value(item, "sha256", "S"),
+    )
+
+
+def _decode_position(item: Item) -> Position | None:
+    if _is_null(item, "position_sequence"):
+        return None
+    return Position(
+        _integer("position_sequence", _value(item, "position_sequence", "S")),
+        _integer_in(item, "position_sub_sequence"),
+    )
+
+
+def _encode_entry(entry: Entry) -> dict[str, Any]:
+    return {"M": {"key": _text(entry.key), "sha256": _text(entry.sha256), "size": _number(entry.size)}}
+
+
+def _decode_entry(value: Item) -> Entry:
+    entry = _value({"manifest": value}, "manifest", "M")
+    return Entry(_value(entry, "key", "S"), _value(entry, "sha256", "S"), _integer_in(entry, "size"))
+
+
+def _text(value: str) -> dict[str, Any]:
+    return {"S": value}
+
+
+def _number(value: int | None) -> dict[str, Any]:
+    return _NULL if value is None else {"N": str(value)}
+
+
+def _value(item: Item, name: str, kind: str) -> Any:
+    """Return an attribute's value; `kind` is DynamoDB's letter for its type."""
+    try:
+        return item[name][kind]
+    except KeyError as error:
+        raise CorruptStateError(
+            f"the stored item's attribute {name!r} is missing or not of type {kind}: "
+            "something else than streamgauge has written it. Restore it from a backup."
+        ) from error
+
+
+def _is_null(item: Item, name: str) -> bool:
+    return name in item and item[name] == _NULL
+
+
+def _integer_in(item: Item, name: str) -> int:
+    return _integer(name, _value(item, name, "N"))
+
+
+def _optional_integer_in(item: Item, name: str) -> int | None:
+    return None if _is_null(item, name) else _integer_in(item, name)
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise CorruptStateError(f"the stored item's attribute {name!r} is no integer: {text!r}.") from error

@@ -1,0 +1,1 @@
+"""What the worker tells: metrics, log lines, health, progress for a person."""

@@ -1,0 +1,402 @@
+"""One method an event: its log line, its metrics, its meaning for health and progress, together.
+
+Levels by consequence: DEBUG what happens all the time; INFO the life of worker, daemon and shards; WARNING
+trouble that was recovered or is being retried, nothing lost; ERROR data lost, or a person is needed; CRITICAL
+the worker ends.
+
+No method takes a payload, a key of the data or a row, and errors are quoted only where redact.py allows it.
+Everything is called once a batch or more rarely, never once a record. Methods of one shard are called by that
+shard's thread; the others by any.
+"""
+
+# ruff: noqa: D401 - the docstring of an event says what has happened
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.core.faults import MISROUTED, REASONS
+from consumer.records import Position
+from consumer.telemetry.health import Activity, Health, WorkerState
+from consumer.telemetry.metrics import Metrics
+from consumer.telemetry.progress import Progress
+from consumer.telemetry.redact import cut, describe, safe_traceback
+from consumer.telemetry.repeats import Line
+from consumer.telemetry.shards import Batch, ShardDelivery, ShardLines, ShardSeries
+
+CommitStep = Literal["claim", "load", "snapshot", "fence", "delete"]
+"""What of taking a shard over, or of a commit, may fail and be tried again."""
+
+_METHOD_OF_LEVEL: Mapping[str, str] = {
+    "TRACE": "debug",
+    "DEBUG": "debug",
+    "INFO": "info",
+    "WARN": "warning",
+    "ERROR": "error",
+}
+"""By the level names of the daemon's logback."""
+
+
+def _text(position: Position | None) -> str | None:
+    return None if position is None else f"{position.sequence}:{position.sub_sequence}"
+
+
+class _Shard:
+    """What is kept of a shard while the worker holds it."""
+
+    def __init__(self, telemetry: Telemetry, shard: str) -> None:
+        self.series = ShardSeries(telemetry.metrics, shard, telemetry.monotonic)
+        self.lines = ShardLines(telemetry.logger, shard, telemetry.monotonic)
+        self.delivery = ShardDelivery(telemetry.metrics, telemetry.health, self.lines, shard)
+        self.owned = False
+
+
+class Telemetry:
+    """Everything that the worker tells. `windows` names the pipeline's windows; clocks are injected.
+
+    `monotonic` returns seconds, `now_ms` epoch milliseconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        logger: FilteringBoundLogger,
+        health: Health,
+        windows: Sequence[str],
+        monotonic: Callable[[], float],
+        now_ms: Callable[[], int],
+        progress: Progress | None = None,
+    ) -> None:
+        self.metrics = metrics
+        self.logger = logger
+        self.health = health
+        self.monotonic = monotonic
+        self._now_ms = now_ms
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._shards: dict[str, _Shard] = {}
+        self._daemon_was_started = False
+        self._batches = metrics.counter("batches_total")
+        self._batch_records = metrics.histogram("batch_records")
+        self._process_duration = metrics.histogram("process_duration_seconds")
+        self._filtered = metrics.counter("records_filtered_total")
+        self._replayed = metrics.counter("records_replayed_total")
+        self._misrouted = metrics.counter("records_misrouted_total")
+        self._dead_lettered = {
+            reason: metrics.counter("records_dead_lettered_total", reason=reason) for reason in REASONS
+        }
+        self._late = {window: metrics.counter("records_late_total", window=window) for window in windows}
+        self._results = {window: metrics.counter("results_emitted_total", window=window) for window in windows}
+        self._emit_delay = metrics.histogram("emit_delay_seconds")
+        self._commits = {
+            result: metrics.counter("commits_total", result=result) for result in ("ok", "retry", "fenced", "failed")
+        }
+        self._commit_duration = metrics.histogram("commit_duration_seconds")
+        self._commit_bytes = metrics.histogram("commit_bytes")
+        self._restores = {
+            result: metrics.counter("state_restores_total", result=result) for result in ("empty", "resumed", "refused")
+        }
+        self._restore_duration = metrics.histogram("restore_duration_seconds")
+        self._fenced = metrics.counter("fenced_total")
+        self._shards_owned = metrics.gauge("shards_owned")
+        self._acquired = metrics.counter("leases_acquired_total")
+        self._lost = metrics.counter("leases_lost_total")
+        self._ended = metrics.counter("shards_ended_total")
+        self._daemon_up = metrics.gauge("daemon_up")
+        self._daemon_restarts = metrics.counter("daemon_restarts_total")
+
+    # The worker
+
+    def worker_started(
+        self, *, pipeline: str, definitions: str, version: str, stream: str, application: str, identifier: str
+    ) -> None:
+        """The worker has read its pipeline file. `definitions` is the hash of what the pipeline means."""
+        self.metrics.gauge("build_info", version=version).set(1)
+        self.metrics.gauge("pipeline_info", hash=definitions).set(1)
+        self.logger.info(
+            "worker_started",
+            pipeline=pipeline,
+            definitions=definitions,
+            version=version,
+            stream=stream,
+            application=application,
+            identifier=identifier,
+        )
+
+    def worker_stopping(self, *, reason: str) -> None:
+        """The worker begins to drain: a signal, the end of the daemon, an error elsewhere."""
+        self.health.stopping()
+        self.logger.info("worker_stopping", reason=reason)
+
+    def worker_stopped(self, *, status: int) -> None:
+        """The last line of a worker; `status` is what the command ends with."""
+        self.logger.info("worker_stopped", status=status)
+
+    def failed(self, *, error: BaseException, shard: str | None = None) -> None:
+        """An error that ends the worker: where it came from, and its message only if it cannot quote data."""
+        where = {} if shard is None else {"shard": shard}
+        self.logger.critical("failed", error=describe(error), exception=safe_traceback(error), **where)
+
+    # The daemon
+
+    def daemon_started(self, *, pid: int, java_version: str) -> None:
+        """The Java process was started."""
+        if self._daemon_was_started:
+            self._daemon_restarts.inc()
+        self._daemon_was_started = True
+        self._daemon_up.set(1)
+        self.logger.info("daemon_started", pid=pid, java_version=java_version)
+
+    def daemon_initialised(self, *, seconds: float) -> None:
+        """The daemon reads leases and stream: the worker is ready, `seconds` after the daemon's start."""
+        self.health.ready()
+        self.logger.info("daemon_initialised", seconds=round(seconds, 3))
+
+    def daemon_log(self, *, level: str, logger: str, message: str, extra: Mapping[str, str] | None = None) -> None:
+        """Fold in a line of the daemon, at the level that the daemon gave it. Long values are cut."""
+        more = {f"daemon_{key}": cut(value) for key, value in (extra or {}).items()}
+        write = getattr(self.logger, _METHOD_OF_LEVEL[level])
+        write("daemon_log", **more, daemon_logger=logger, message=cut(message))
+
+    def daemon_ended(self, *, status: int, expected: bool) -> None:
+        """The Java process has ended; `expected` if we had told it to."""
+        self._daemon_up.set(0)
+        write = self.logger.info if expected else self.logger.error
+        write("daemon_ended", status=status, expected=expected)
+
+    # The life of a shard
+
+    def activity(self, *, shard: str, activity: Activity) -> None:
+        """The shard's thread begins something. Call it before every step that may take long or block."""
+        self.health.progress(shard, activity)
+
+    def shard_initialised(
+        self,
+        *,
+        shard: str,
+        epoch: int,
+        commit_no: int,
+        groups: int,
+        state_bytes: int,
+        position: Position | None,
+        seconds: float,
+        resumed: bool,
+    ) -> None:
+        """The shard was taken over in `seconds`; `resumed` tells a stored state from an empty start."""
+        held = self._hold(shard)
+        held.series.set("epoch", epoch)
+        held.series.set("state_bytes", state_bytes)
+        self._restores["resumed" if resumed else "empty"].inc()
+        self._restore_duration.observe(seconds)
+        self.health.progress(shard, Activity.PROCESSING)
+        self.logger.info(
+            "shard_initialised",
+            shard=shard,
+            epoch=epoch,
+            commit_no=commit_no,
+            groups=groups,
+            state_bytes=state_bytes,
+            position=_text(position),
+            seconds=round(seconds, 3),
+            resumed=resumed,
+        )
+
+    def shard_refused(self, *, shard: str, error: BaseException) -> None:
+        """The state does not fit; the shard is parked (nothing is processed) until a person decides."""
+        self._hold(shard)
+        self._restores["refused"].inc()
+        self.health.progress(shard, Activity.REFUSED)
+        self.logger.error("shard_refused", shard=shard, error=describe(error))
+
+    def shutdown_requested(self, *, shard: str) -> None:
+        """The daemon is about to let the shard go, after a last commit."""
+        self.logger.info("shutdown_requested", shard=shard)
+
+    def lease_lost(self, *, shard: str) -> None:
+        """The shard belongs to nobody or somebody else now: the next owner goes on from the last commit."""
+        stopping = self.health.state is WorkerState.STOPPING
+        if not stopping:
+            self._lost.inc()
+        self._let_go(shard)
+        write = self.logger.info if stopping else self.logger.warning
+        write("lease_lost", shard=shard)
+
+    def shard_ended(self, *, shard: str) -> None:
+        """The shard was read to its end, and that is checkpointed."""
+        self._ended.inc()
+        self._let_go(shard)
+        self.logger.info("shard_ended", shard=shard)
+
+    def shard_released(self, *, shard: str) -> None:
+        """The shard's thread has ended, whatever went before: nothing of the shard may stay behind."""
+        still_held = shard in self._shards
+        self._let_go(shard)
+        if still_held:
+            self.logger.warning("shard_released", shard=shard)
+
+    # Batches
+
+    def batch(self, shard: str, batch: Batch) -> None:
+        """One call of the source was processed; committing is not part of it."""
+        now_ms = self._now_ms()
+        held = self._shard(shard)
+        counts = batch.counts
+        held.series.batch(batch, now_ms)
+        self._batches.inc()
+        if counts.received:
+            self._batch_records.observe(counts.received)
+            self._process_duration.observe(batch.process_seconds)
+            self._count(held, batch)
+        held.lines.tell()
+        behind_seconds = batch.behind_seconds(now_ms)
+        if self._progress is not None:
+            self._progress.batch(shard, counts, behind_seconds)
+        self.health.progress(shard, Activity.PROCESSING)
+        self.logger.debug(
+            "batch",
+            shard=shard,
+            records=counts.received,
+            bytes=batch.size_bytes,
+            replayed=counts.replayed,
+            filtered=counts.filtered,
+            position=_text(batch.position),
+            behind_seconds=behind_seconds,
+            seconds=batch.process_seconds,
+        )
+
+    def _count(self, held: _Shard, batch: Batch) -> None:
+        counts = batch.counts
+        self._replayed.inc(counts.replayed)
+        self._filtered.inc(counts.filtered)
+        for window, number in counts.results.items():
+            self._results[window].inc(number)
+        for window, number in counts.late.items():
+            self._late[window].inc(number)
+            line = Line("late_seen", "warning", (("window", window),), "events")
+            held.lines.count(line, number, position=_text(batch.position))
+        for reason, number in counts.dead_letters.items():
+            self._dead_lettered[reason].inc(number)
+            line = Line("dead_letters_seen", "warning", (("reason", reason),), "records")
+            held.lines.count(line, number, position=_text(batch.position))
+        self._misrouted.inc(counts.dead_letters.get(MISROUTED, 0))
+
+    # Commits
+
+    def committed(
+        self,
+        *,
+        shard: str,
+        commit_no: int,
+        seconds: float,
+        size_bytes: int,
+        state_bytes: int,
+        rows: int,
+        groups: int,
+    ) -> None:
+        """The state has advanced: `size_bytes` written for `groups` changed groups, `rows` to deliver."""
+        series = self._shard(shard).series
+        series.set("state_bytes", state_bytes)
+        series.set("outbox_rows", rows)
+        self._commits["ok"].inc()
+        self._commit_duration.observe(seconds)
+        self._commit_bytes.observe(size_bytes)
+        if self._progress is not None:
+            self._progress.committed()
+        self.health.progress(shard, Activity.DELIVERING if rows else Activity.COMMITTING)
+        self.logger.debug(
+            "committed",
+            shard=shard,
+            commit_no=commit_no,
+            seconds=round(seconds, 3),
+            bytes=size_bytes,
+            state_bytes=state_bytes,
+            rows=rows,
+            groups=groups,
+        )
+
+    def commit_retry(self, *, shard: str, step: CommitStep, error: BaseException, wait_seconds: float) -> None:
+        """A step failed for now, and is tried again after a wait."""
+        self._commits["retry"].inc()
+        self.health.progress(shard, Activity.WAITING_FOR_STATE)
+        self.logger.warning(
+            "commit_retry", shard=shard, step=step, error=describe(error), wait_seconds=round(wait_seconds, 3)
+        )
+
+    def commit_failed(self, *, shard: str, step: CommitStep, error: BaseException) -> None:
+        """A step was given up. The worker ends; what is stored is whole."""
+        self._commits["failed"].inc()
+        self.logger.error("commit_failed", shard=shard, step=step, error=describe(error))
+
+    def fenced(self, *, shard: str, epoch: int, seen_epoch: int) -> None:
+        """Another owner (`seen_epoch`) has the shard and goes on from the last commit: we go silent."""
+        self._commits["fenced"].inc()
+        self._fenced.inc()
+        self.health.progress(shard, Activity.FENCED)
+        self.logger.warning("fenced", shard=shard, epoch=epoch, seen_epoch=seen_epoch)
+
+    # Delivery and checkpoints
+
+    def delivery(self, shard: str) -> ShardDelivery:
+        """Return the observer for the deliveries of a shard."""
+        return self._shard(shard).delivery
+
+    def delivered(self, *, shard: str, commit_no: int, rows: int, seconds: float, emit_delay_seconds: float) -> None:
+        """All sinks have a commit's rows, the oldest of them `emit_delay_seconds` after it was ready."""
+        self._shard(shard).series.set("outbox_rows", 0)
+        self._emit_delay.observe(emit_delay_seconds)
+        self.logger.debug("delivered", shard=shard, commit_no=commit_no, rows=rows, seconds=round(seconds, 3))
+
+    def outbox_resent(self, *, shard: str, rows: int) -> None:
+        """Rows that an earlier owner may not have delivered were sent again, with the same ids and bytes."""
+        self._shard(shard).series.set("outbox_rows", 0)
+        self.logger.info("outbox_resent", shard=shard, rows=rows)
+
+    def checkpointed(self, *, shard: str, position: Position | None) -> None:
+        """The source has stored how far we are; `position` None means the end of the shard."""
+        self._shard(shard).series.checkpointed()
+        self.logger.debug("checkpointed", shard=shard, position=_text(position))
+
+    def checkpoint_retry(self, *, shard: str, error: str, wait_seconds: float) -> None:
+        """A checkpoint failed for now; `error` is the name of the daemon's exception."""
+        self.health.progress(shard, Activity.WAITING_FOR_CHECKPOINT)
+        self.logger.warning("checkpoint_retry", shard=shard, error=error, wait_seconds=round(wait_seconds, 3))
+
+    # Shards
+
+    def _shard(self, shard: str) -> _Shard:
+        held = self._shards.get(shard)
+        if held is not None:
+            return held
+        with self._lock:
+            return self._shards.setdefault(shard, _Shard(self, shard))
+
+    def _hold(self, shard: str) -> _Shard:
+        held = self._shard(shard)
+        if not held.owned:
+            held.owned = True
+            held.series.checkpointed()
+            self._acquired.inc()
+            self._update_owned()
+        if self._progress is not None:
+            self._progress.shard_held(shard)
+        return held
+
+    def _let_go(self, shard: str) -> None:
+        with self._lock:
+            held = self._shards.pop(shard, None)
+        if held is not None:
+            held.lines.tell_rest()
+        self.metrics.forget_shard(shard)
+        self.health.gone(shard)
+        if self._progress is not None:
+            self._progress.shard_gone(shard)
+        self._update_owned()
+
+    def _update_owned(self) -> None:
+        with self._lock:
+            self._shards_owned.set(sum(held.owned for held in self._shards.values()))

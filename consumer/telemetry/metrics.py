@@ -1,0 +1,305 @@
+"""All metrics of this version, and the one class that creates them.
+
+Names, labels and meanings are an API: dashboards and alerts are written against them. docs/metrics.md is
+generated from the list below (`python -m consumer.telemetry.metrics_page`), and a test holds the list of
+names.
+
+No label ever holds anything from the data. Gauges of a shard are removed when the shard leaves the worker, or
+they would go on saying what was true then; counters of a shard stay, or their last increments would never be
+read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+PREFIX = "streamgauge_"
+
+
+class Kind(StrEnum):
+    """The Prometheus types in use."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One metric. `name` lacks the prefix; `buckets` are upper bounds, of histograms alone."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Metrics that belong together on the page."""
+
+    title: str
+    metrics: tuple[Definition, ...] = field(default=())
+
+
+def _counter(name: str, labels: str, text: str) -> Definition:
+    return Definition(name, Kind.COUNTER, tuple(labels.split()), text)
+
+
+def _gauge(name: str, labels: str, text: str) -> Definition:
+    return Definition(name, Kind.GAUGE, tuple(labels.split()), text)
+
+
+def _histogram(name: str, labels: str, buckets: tuple[float, ...], text: str) -> Definition:
+    return Definition(name, Kind.HISTOGRAM, tuple(labels.split()), text, buckets)
+
+
+_SHORT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LONG_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_RECORDS = (1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0)
+_BYTES = tuple(float(1 << power) for power in range(10, 31, 2))
+
+GROUPS: tuple[Group, ...] = (
+    Group(
+        "What comes in",
+        (
+            _counter(
+                "records_received_total",
+                "stream shard",
+                "Records handed over by the source, records that are skipped as already counted included.",
+            ),
+            _counter("bytes_received_total", "stream shard", "Bytes of the data of those records."),
+            _counter(
+                "batches_total",
+                "stream",
+                "Calls of the source with or without records (an idle shard is called about once a second).",
+            ),
+            _histogram("batch_records", "stream", _RECORDS, "Records in a call that had any."),
+        ),
+    ),
+    Group(
+        "Lag",
+        (
+            _gauge(
+                "iterator_age_seconds",
+                "stream shard",
+                "How far reading was behind the tip of the shard at the last batch: the age of its newest "
+                "record, or what the source said if that is more. 0 when there is nothing left to read.",
+            ),
+            _gauge(
+                "watermark_timestamp_seconds",
+                "stream shard",
+                "The shard's watermark as a Unix time. Absent until an event was accepted.",
+            ),
+            _gauge(
+                "event_time_lag_seconds",
+                "stream shard",
+                "The clock minus the watermark at the last batch. Absent until an event was accepted.",
+            ),
+            _gauge("last_batch_timestamp_seconds", "stream shard", "Unix time of the last call of the source."),
+        ),
+    ),
+    Group(
+        "Work",
+        (
+            _histogram(
+                "process_duration_seconds",
+                "stream",
+                _SHORT_SECONDS,
+                "Time to decode and aggregate a batch that had records, without commits.",
+            ),
+            _counter("records_filtered_total", "stream", "Events for which `where` was not true."),
+            _counter(
+                "records_late_total",
+                "stream window",
+                "Late events: their window was already closed. One for each such window of an event.",
+            ),
+            _counter(
+                "records_dead_lettered_total",
+                "stream reason",
+                "Records that could not be used, by reason.",
+            ),
+            _counter(
+                "records_replayed_total",
+                "stream",
+                "Records at or before the stored position: counted before a restart, and skipped now.",
+            ),
+            _counter(
+                "records_misrouted_total",
+                "stream",
+                "Dead letters whose partition key is not the field that the pipeline file names, or does not "
+                "belong to the shard: the stream is not distributed by that key.",
+            ),
+        ),
+    ),
+    Group(
+        "Windows",
+        (
+            _gauge(
+                "windows_open",
+                "stream shard window",
+                "Open windows held in memory: one for each window start and group key, or each session.",
+            ),
+            _counter("results_emitted_total", "stream window", "Results that became ready (not yet delivered)."),
+            _histogram(
+                "emit_delay_seconds",
+                "stream",
+                _LONG_SECONDS,
+                "From the oldest result of a commit being ready to all sinks having taken the commit's rows.",
+            ),
+        ),
+    ),
+    Group(
+        "State",
+        (
+            _gauge("state_bytes", "stream shard", "Size of the shard's stored snapshot."),
+            _counter(
+                "commits_total",
+                "stream result",
+                "Commits by result: ok, retry (a step failed and is tried again), fenced (another owner has "
+                "the shard), failed (given up; the worker ends).",
+            ),
+            _histogram(
+                "commit_duration_seconds",
+                "stream",
+                _SHORT_SECONDS,
+                "Time to write a snapshot and to advance the state; sending is not part of it.",
+            ),
+            _histogram("commit_bytes", "stream", _BYTES, "Bytes written by a commit."),
+            _counter(
+                "state_restores_total",
+                "stream result",
+                "Shards taken over by result: empty (new), resumed (from a stored state), refused (the state "
+                "does not fit; the shard is parked until a person decides).",
+            ),
+            _histogram("restore_duration_seconds", "stream", _LONG_SECONDS, "Time to take a shard over."),
+            _counter("fenced_total", "stream", "Times that another owner claimed a shard's state while we held it."),
+            _gauge("epoch", "stream shard", "The shard's epoch: how often its state was claimed."),
+            _gauge(
+                "checkpoint_age_seconds",
+                "stream shard",
+                "Time since the shard was taken over or last checkpointed at the source, whichever is later.",
+            ),
+        ),
+    ),
+    Group(
+        "Sinks",
+        (
+            _counter(
+                "sink_rows_total",
+                "stream sink result",
+                "Rows by outcome of an attempt: sent, failed (tried again), rejected (never taken: lost).",
+            ),
+            _counter("sink_bytes_total", "stream sink", "Bytes of the rows that were sent."),
+            _counter("sink_batches_total", "stream sink", "Attempts to hand over rows."),
+            _counter(
+                "sink_retries_total",
+                "stream sink reason",
+                "Attempts that left rows to send again, by reason.",
+            ),
+            _histogram("sink_put_duration_seconds", "stream sink", _SHORT_SECONDS, "Time of one attempt."),
+            _gauge("outbox_rows", "stream shard", "Rows committed and not yet delivered."),
+        ),
+    ),
+    Group(
+        "Life",
+        (
+            _gauge("shards_owned", "stream", "Shards that this worker holds, parked ones included."),
+            _counter("leases_acquired_total", "stream", "Shards that this worker was given."),
+            _counter(
+                "leases_lost_total",
+                "stream",
+                "Shards that went to another worker. Those let go because this worker stops are not counted.",
+            ),
+            _counter("shards_ended_total", "stream", "Shards read to their end (split or merged)."),
+            _gauge("daemon_up", "stream", "1 while the Java daemon runs."),
+            _counter("daemon_restarts_total", "stream", "Starts of the daemon after the first one."),
+            _gauge("build_info", "version", "Always 1; the version is in the label."),
+            _gauge(
+                "pipeline_info",
+                "stream hash",
+                "Always 1; the hash of the pipeline's definitions is in the label.",
+            ),
+        ),
+    ),
+)
+
+DEFINITIONS: Mapping[str, Definition] = {
+    definition.name: definition for group in GROUPS for definition in group.metrics
+}
+
+_Collector = Counter | Gauge | Histogram
+
+
+def new_registry() -> CollectorRegistry:
+    """Return a registry that already tells about this process: CPU seconds, memory, open files."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def _create(definition: Definition, registry: CollectorRegistry) -> _Collector:
+    name = PREFIX + definition.name
+    if definition.kind is Kind.COUNTER:
+        return Counter(name, definition.help, definition.labels, registry=registry)
+    if definition.kind is Kind.GAUGE:
+        return Gauge(name, definition.help, definition.labels, registry=registry)
+    return Histogram(name, definition.help, definition.labels, registry=registry, buckets=definition.buckets)
+
+
+class Metrics:
+    """Every metric of `DEFINITIONS` on one registry, the `stream` label filled in.
+
+    `counter`, `gauge` and `histogram` return the series of the given labels, creating it at zero; keep what
+    they return where they are called often. A name or label that is not in the list is a KeyError.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, stream: str) -> None:
+        # A second series for every counter that says when it was created: nobody reads it.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped there
+        self._stream = stream
+        self._collectors = {name: _create(definition, registry) for name, definition in DEFINITIONS.items()}
+        self._lock = threading.Lock()
+        self._gauges_of_shard: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
+
+    def counter(self, name: str, **labels: str) -> Counter:
+        """Return the series of a counter."""
+        metric = self._collectors[name]
+        assert isinstance(metric, Counter), name
+        return metric.labels(*self._label_values(name, labels))
+
+    def histogram(self, name: str, **labels: str) -> Histogram:
+        """Return the series of a histogram."""
+        metric = self._collectors[name]
+        assert isinstance(metric, Histogram), name
+        return metric.labels(*self._label_values(name, labels))
+
+    def gauge(self, name: str, **labels: str) -> Gauge:
+        """Return the series of a gauge; if it has a `shard`, `forget_shard` removes it."""
+        metric = self._collectors[name]
+        assert isinstance(metric, Gauge), name
+        values = self._label_values(name, labels)
+        with self._lock:
+            if "shard" in labels:
+                self._gauges_of_shard.setdefault(labels["shard"], set()).add((name, values))
+            return metric.labels(*values)
+
+    def forget_shard(self, shard: str) -> None:
+        """Remove every gauge of a shard."""
+        with self._lock:
+            for name, values in self._gauges_of_shard.pop(shard, ()):
+                self._collectors[name].remove(*values)
+
+    def _label_values(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+        wanted = DEFINITIONS[name].labels
+        given = {"stream": self._stream, **labels} if "stream" in wanted else labels
+        if set(given) != set(wanted):
+            raise KeyError(f"{name} has the labels {wanted}, not {tuple(given)}")
+        return tuple(given[label] for label in wanted)

@@ -1,0 +1,1 @@
+"""What tests share, ours and users'."""

@@ -1,0 +1,12 @@
+"""A plain interpreter of a pipeline: what must come out, told by code that shares nothing with the core.
+
+It is slow, keeps everything, and reads like the contract. The generated core is tested against it, and the
+demo recounts with it.
+"""
+
+from __future__ import annotations
+
+from consumer.testing.reference.interpreter import reference
+from consumer.testing.reference.outcome import DeadLetter, Expected, OpenWindow
+
+__all__ = ["DeadLetter", "Expected", "OpenWindow", "reference"]

@@ -1,0 +1,85 @@
+"""What the interpreter says must come out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from consumer.records import Row
+from consumer.testing.reference.values import Value
+
+DETAIL_CHARACTERS_MAX = 500
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWindow:
+    """A window that the watermark has not reached; `by` are its group's values, `events` how many it has."""
+
+    window: str
+    start_ms: int
+    end_ms: int
+    by: tuple[Value, ...]
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that must be a dead letter.
+
+    `reason` is the first fault in the contract's order, `reasons` all that were found: of several faults any
+    is a right reason. `members` is the row without `reason` and `detail`.
+    """
+
+    reason: str
+    reasons: frozenset[str]
+    members: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Return the row's id."""
+        return str(self.members["id"])
+
+    def matches(self, row: bytes) -> bool:
+        """Tell whether a row is this dead letter: all members in order, a right reason, some short detail."""
+        try:
+            actual = msgspec.json.decode(row, type=dict[str, Any])
+        except msgspec.DecodeError:
+            return False
+        detail = actual.get("detail")
+        if actual.get("reason") not in self.reasons or not isinstance(detail, str):
+            return False
+        expected = {
+            "id": self.members["id"],
+            "reason": actual["reason"],
+            "pipeline": self.members["pipeline"],
+        }
+        expected |= {"detail": detail} | self.members
+        return len(detail) <= DETAIL_CHARACTERS_MAX and row == msgspec.json.encode(expected)
+
+
+@dataclass(slots=True)
+class Expected:
+    """All that one shard's records must lead to.
+
+    `rows` are the results in order, and `row_events` how many events each is made of. `late` and `dead_letters`
+    are empty where the pipeline names no place for them; they are counted all the same. For every window, `received`
+    is the sum of its `in_windows` and `late_events`, of `filtered` and of all `dead_lettered`. Records at or before
+    an earlier position are `replayed` and nothing else.
+    """
+
+    shard: str
+    received: int = 0
+    replayed: int = 0
+    filtered: int = 0
+    in_windows: Counter[str] = field(default_factory=Counter)
+    late_events: Counter[str] = field(default_factory=Counter)
+    dead_lettered: Counter[str] = field(default_factory=Counter)
+    watermark_ms: int | None = None
+    rows: list[Row] = field(default_factory=list)
+    row_events: list[int] = field(default_factory=list)
+    late: list[Row] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    open_windows: list[OpenWindow] = field(default_factory=list)

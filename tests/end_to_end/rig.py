@@ -1,0 +1,142 @@
+"""A worker as a real process, with the real daemon, on an embedded AWS of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import psutil
+
+from consumer.emulator.server import Emulator
+from consumer.entrypoints.demo.clickstream import Scenario
+from consumer.entrypoints.demo.cloud import Cloud, environment_for
+from consumer.entrypoints.demo.processes import Child, Children, wait_until
+from consumer.entrypoints.demo.producer import Producer
+from consumer.entrypoints.demo.recount import Recount, recount
+from consumer.environment import environment
+from consumer.errors import RetryableError
+from consumer.pipeline.definitions import window_hash
+from consumer.pipeline.load import load
+from consumer.records import Position
+from consumer.testing.reference import reference
+
+CONFIG = Path(__file__).parents[2] / "config" / "clickstream.yaml"
+OWNER = "worker-0"
+SECONDS_MAX = 90.0
+START_MS = 1_767_225_600_000
+_FAST = "\n  application: rig\n  kcl: {idleTimeBetweenReadsInMillis: 250, leaseAssignmentIntervalMillis: 2000}\n"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Rig:
+    """One pipeline, its stream and its workers."""
+
+    def __init__(self, emulator: Emulator, directory: Path, *, shards: int = 4) -> None:
+        self.emulator = emulator
+        self.port = free_port()
+        self.file = directory / "clickstream.yaml"
+        text = CONFIG.read_text().replace("commit_interval: 5s", "commit_interval: 1s")
+        self.file.write_text(text.replace("metrics_port: 9102", f"metrics_port: {self.port}{_FAST}"))
+        self.environ = {**environment_for(emulator.endpoint, environment()), "POD_NAME": OWNER}
+        self.pipeline = load(self.file, self.environ)
+        self.cloud = Cloud(self.pipeline, self.environ)
+        self.cloud.prepare(shards, OWNER)
+        self.children = Children(directory)
+
+    def close(self) -> None:
+        self.children.__exit__(None, None, None)
+
+    def put(self, events: int, seed: int = 1, *, offset_ms: int = 0) -> None:
+        """Put a scenario of the demo into the stream, as fast as it goes."""
+        scenario = Scenario(events, START_MS + offset_ms, 3_600_000, 9_000, seed)
+        Producer(self.emulator.client("kinesis"), self.pipeline.source.stream).send(scenario.messages(), lambda _: None)
+
+    def start(self) -> Child:
+        arguments = ["consumer", "run", str(self.file), "--metrics-host", "127.0.0.1", "--quick-start"]
+        return self.children.start("worker", arguments, self.environ)
+
+    def get(self, path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+        return text
+
+    def ends(self) -> dict[str, Position]:
+        """Return the position of each shard's last record."""
+        records = {shard.id: self.cloud.records(shard.id) for shard in self.cloud.shards()}
+        return {shard: Position.of(stored[-1]) for shard, stored in records.items() if stored}
+
+    def wait_until_read(self, worker: Child, seconds_max: float = SECONDS_MAX) -> None:
+        ends = self.ends()
+
+        def read() -> bool:
+            try:
+                positions = self.cloud.positions(list(ends))
+            except RetryableError:
+                return False  # a fault that was meant for the worker
+            return all(positions.get(shard, Position(0, 0)) >= end for shard, end in ends.items())
+
+        wait_until(read, "everything to be counted", seconds_max=seconds_max, alive=[worker])
+
+    def wait_until_started(self, worker: Child) -> None:
+        shards = [shard.id for shard in self.cloud.shards()]
+        wait_until(
+            lambda: len(self.cloud.positions(shards)) == len(shards),
+            "every shard to have a position",
+            seconds_max=SECONDS_MAX,
+            alive=[worker],
+        )
+
+    def stop(self, worker: Child, seconds_max: float = SECONDS_MAX) -> int:
+        worker.terminate()
+        return self.wait_until_ended(worker, seconds_max)
+
+    def wait_until_ended(self, worker: Child, seconds_max: float = SECONDS_MAX) -> int:
+        wait_until(lambda: worker.status is not None, "the worker to end", seconds_max=seconds_max)
+        assert worker.status is not None
+        return worker.status
+
+    def recount(self) -> Recount:
+        expected = [
+            reference(self.pipeline, shard.id, 0, self.cloud.records(shard.id), window_hash)
+            for shard in self.cloud.shards()
+        ]
+        return recount(self.pipeline, expected, self.cloud.delivered())
+
+
+def processes_of(worker: Child) -> list[psutil.Process]:
+    """Return the worker's process and all its descendants: Python, Java, relays."""
+    try:
+        top = psutil.Process(worker.pid)
+        return [top, *top.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def kill_one(random: Random, processes: Sequence[psutil.Process]) -> str:
+    """Kill one of the worker's processes with SIGKILL; return what it was."""
+    kinds: dict[str, list[psutil.Process]] = {}
+    for process in processes:
+        kinds.setdefault(_kind(process), []).append(process)
+    kind = random.choice(sorted(kinds))
+    os.kill(random.choice(kinds[kind]).pid, signal.SIGKILL)
+    return kind
+
+
+def _kind(process: psutil.Process) -> str:
+    try:
+        command = " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return "gone"
+    if "MultiLangDaemon" in command:
+        return "java"
+    return "relay" if "relay" in command else "python"

@@ -1,0 +1,200 @@
+"""The worker with the real daemon: killed, starved, stopped, misled. Every test ends with a recount."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import psutil
+import pytest
+
+from consumer.emulator.faults import Fault
+from consumer.emulator.server import Emulator
+from consumer.entrypoints.demo.processes import wait_until
+from consumer.errors import EXIT_DAEMON, EXIT_ENVIRONMENT, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
+from consumer.runtime import clock
+from tests.end_to_end.rig import SECONDS_MAX, Rig, kill_one, processes_of
+
+pytestmark = [pytest.mark.daemon, pytest.mark.xdist_group("daemon"), pytest.mark.timeout(400)]
+
+KILLS = 20
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with Emulator() as emulator:
+        made = Rig(emulator, tmp_path)
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def test_a_stream_is_counted_and_the_worker_drains(rig: Rig) -> None:
+    """Poisoned records included: the demo's scenario has broken, misrouted and late ones."""
+    rig.put(20_000)
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    assert json.loads(rig.get("/healthz"))["status"] == "ok"
+    assert json.loads(rig.get("/readyz"))["status"] == "ready"
+    metrics = rig.get("/metrics")
+    assert "streamgauge_records_received_total" in metrics
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    counted = rig.recount()
+    assert counted.is_right, counted
+    assert counted.results.expected > 1000
+    assert counted.late.expected > 0
+    assert counted.dead_letters.expected > 0
+    assert "user-0" not in worker.output(), "no key of the data in any log"
+    lines = [json.loads(line) for line in worker.output().splitlines()]
+    assert {"worker_started", "daemon_initialised", "shard_initialised", "lease_lost", "worker_stopped"} <= {
+        line["event"] for line in lines
+    }
+
+
+def test_kill_9_of_any_process_at_random_moments_loses_and_doubles_nothing(rig: Rig) -> None:
+    random = Random(20)
+    rig.put(8_000)
+    killed = []
+    for number in range(KILLS):
+        worker = rig.start()
+        clock.sleep(random.choice([1.0, 5.0, 8.0]) * random.random())  # the moment itself is what is random
+        processes = processes_of(worker)
+        killed.append(kill_one(random, processes))
+        rig.wait_until_ended(worker)
+        assert worker.status != EXIT_OK
+        _, alive = psutil.wait_procs(processes, timeout=SECONDS_MAX)
+        assert not alive, "no process outlives the worker"
+        rig.put(1_000, seed=100 + number, offset_ms=3_600_000 + number * 60_000)
+    assert {"java", "python"} <= set(killed)
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    counted = rig.recount()
+    assert counted.is_right, counted
+
+
+def test_a_sink_that_is_down_for_a_while_delays_and_loses_nothing(rig: Rig) -> None:
+    rig.emulator.faults.add(Fault(service="firehose", kind="throttle", times=25))
+    rig.emulator.faults.add(Fault(service="firehose", kind="error_after", times=3))
+    rig.emulator.faults.add(Fault(service="firehose", kind="partial", record_probability=0.5, times=20))
+    rig.put(10_000)
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    counted = rig.recount()
+    assert counted.is_right, counted
+    assert counted.results.duplicates > 0, "error_after: the rows were taken, and sent again with the same bytes"
+
+
+def test_a_stop_while_the_sink_is_down_ends_in_time_and_the_next_worker_sends_the_rows(rig: Rig) -> None:
+    rig.put(10_000)
+    fault = rig.emulator.faults.add(Fault(service="firehose", kind="throttle"))
+    worker = rig.start()
+    wait_until(lambda: "sink_retry" in worker.output(), "the sink to fail", seconds_max=SECONDS_MAX, alive=[worker])
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    rig.emulator.faults.remove(fault)
+    worker = rig.start()
+    wait_until(
+        lambda: worker.output().count("shard_initialised") == 4,
+        "every shard to be taken over, its stored rows sent",
+        seconds_max=SECONDS_MAX,
+        alive=[worker],
+    )
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    counted = rig.recount()
+    assert counted.is_right, counted
+
+
+def test_trouble_with_state_store_and_stream_loses_nothing(rig: Rig) -> None:
+    for service, kind in (
+        ("dynamodb", "error_after"),
+        ("dynamodb", "cut"),
+        ("s3", "error_before"),
+        ("s3", "drop_after"),
+    ):
+        rig.emulator.faults.add(Fault(service=service, kind=kind, probability=0.1, times=15, seed=5, skip=30))  # type: ignore[arg-type] # literals
+    rig.put(10_000)
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    counted = rig.recount()
+    assert counted.is_right, counted
+
+
+def test_a_shard_that_is_split_ends_and_its_children_wait(rig: Rig) -> None:
+    rig.put(5_000)
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    shard = rig.cloud.shards()[0]
+    middle = (int(shard.hash_range[0]) + int(shard.hash_range[1])) // 2
+    rig.emulator.client("kinesis").split_shard(
+        StreamName="clicks", ShardToSplit=shard.id, NewStartingHashKey=str(middle)
+    )
+    wait_until(
+        lambda: worker.output().count("shard_refused") == 2,
+        "both children to be refused",
+        seconds_max=SECONDS_MAX * 2,
+        alive=[worker],
+    )
+    assert "split or merge" in worker.output()
+    assert "shard_ended" in worker.output()
+    rig.stop(worker)
+    assert rig.recount().missing == 0
+
+
+def test_a_stop_at_the_very_start_ends_the_worker_with_0(rig: Rig) -> None:
+    worker = rig.start()
+    wait_until(lambda: "worker_started" in worker.output(), "the start", seconds_max=SECONDS_MAX, alive=[worker])
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+
+
+def _failed_start(rig: Rig) -> tuple[int, str]:
+    worker = rig.start()
+    return rig.wait_until_ended(worker), worker.output()
+
+
+def test_a_stream_that_is_not_there_is_told_before_java_starts(rig: Rig) -> None:
+    rig.emulator.client("kinesis").delete_stream(StreamName="clicks")
+    status, output = _failed_start(rig)
+    assert status == EXIT_ENVIRONMENT
+    assert "clicks" in output
+    assert "daemon_started" not in output
+
+
+def test_a_missing_state_table_is_told_with_the_remedy(rig: Rig) -> None:
+    rig.emulator.client("dynamodb").delete_table(TableName="streamgauge-state")
+    status, output = _failed_start(rig)
+    assert status == EXIT_ENVIRONMENT
+    assert "streamgauge-state" in output
+
+
+def test_a_changed_pipeline_is_refused_before_anything_is_touched(rig: Rig) -> None:
+    rig.put(1_000)
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    assert rig.stop(worker) == EXIT_OK
+    rig.file.write_text(rig.file.read_text().replace("views: count()", "hits: count()"))
+    status, output = _failed_start(rig)
+    assert status == EXIT_REFUSED
+    assert "definitions" in output
+
+
+def test_a_wrong_file_ends_with_2_and_every_error(rig: Rig) -> None:
+    rig.file.write_text("pipeline: X\nwindows: {}\n")
+    status, output = _failed_start(rig)
+    assert status == EXIT_USAGE
+    assert output.count("clickstream.yaml:") > 1
+
+
+def test_java_that_ends_by_itself_ends_the_worker(rig: Rig) -> None:
+    worker = rig.start()
+    wait_until(lambda: "daemon_initialised" in worker.output(), "Java", seconds_max=SECONDS_MAX, alive=[worker])
+    for process in processes_of(worker):
+        with suppress(psutil.NoSuchProcess):
+            if "java" in process.name():
+                process.terminate()
+    assert rig.wait_until_ended(worker) == EXIT_DAEMON, worker.output()

@@ -1,0 +1,164 @@
+"""The doctor's report, with and without the embedded AWS."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, NoRegionError
+
+from consumer.emulator.server import Emulator
+from consumer.entrypoints.doctor import doctor
+from consumer.errors import EXIT_ENVIRONMENT, EXIT_OK
+from consumer.pipeline.load import PipelineError
+from consumer.runtime import jars
+from consumer.runtime.jars import Jars
+from consumer.state import dynamodb
+
+PIPELINE = """
+pipeline: clicks
+source: {stream: clicks, partition_key: user}
+events:
+  compression: none
+  fields: {user: string, ts: timestamp}
+  time: ts
+  idle_after: never
+windows:
+  views:
+    tumbling: {size: 1m}
+    by: [user]
+    select: {n: count()}
+sinks:
+  - firehose: {stream: results}
+late: {firehose: {stream: late}}
+state: {table: state, bucket: snapshots}
+worker: {application: clicks-app}
+"""
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> str:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(PIPELINE)
+    return str(path)
+
+
+@pytest.fixture
+def aws() -> Iterator[Emulator]:
+    with Emulator() as emulator:
+        yield emulator
+
+
+def furnish(aws: Emulator) -> None:
+    """Make everything that the pipeline needs."""
+    kinesis = aws.client("kinesis")
+    kinesis.create_stream(StreamName="clicks", ShardCount=2)
+    kinesis.get_waiter("stream_exists").wait(StreamName="clicks", WaiterConfig={"Delay": 0.05})
+    dynamodb.create_table(aws.client("dynamodb"), "state")
+    aws.client("s3").create_bucket(Bucket="snapshots")
+    for name in ("results", "late"):
+        destination = {"RoleARN": "arn:aws:iam::123456789012:role/r", "BucketARN": "arn:aws:s3:::snapshots"}
+        aws.client("firehose").create_delivery_stream(
+            DeliveryStreamName=name, ExtendedS3DestinationConfiguration=destination
+        )
+
+
+def examine(path: str | None, client: Callable[[str], Any] | None = None) -> tuple[int, list[str]]:
+    out = io.StringIO()
+    status = doctor(path, os.environ, out=out, client=client)
+    return status, out.getvalue().splitlines()
+
+
+def words(lines: list[str], level: str) -> list[str]:
+    return [line.removeprefix(level).strip() for line in lines if line.startswith(level)]
+
+
+def test_without_a_pipeline_only_this_machine_is_looked_at() -> None:
+    def no_client(service: str) -> Any:
+        raise AssertionError(service)
+
+    status, lines = examine(None, no_client)
+    assert status == EXIT_OK
+    assert not words(lines, "missing")
+    report = "\n".join(lines)
+    for part in ("Python", "boto3", "Java", "amazon-kclpy", f"{len(jars.read_lock().sha256)} verified"):
+        assert part in report
+
+
+def test_everything_is_there(aws: Emulator, pipeline: str) -> None:
+    furnish(aws)
+    status, lines = examine(pipeline, aws.client)
+    assert (status, words(lines, "missing"), words(lines, "warning")) == (EXIT_OK, [], [])
+    report = "\n".join(lines)
+    assert "ACTIVE, 2 open shards, keeps records for 24 h" in report
+    assert f"endpoint kinesis         {aws.endpoint}" in report
+    assert "arn:aws:sts::" in report
+    assert "clicks-app-CoordinatorState: not there yet" in report
+    assert aws.environment["AWS_SECRET_ACCESS_KEY"] not in report.split()
+
+
+def test_everything_that_is_missing_is_named_with_its_remedy(aws: Emulator, pipeline: str) -> None:
+    status, lines = examine(pipeline, aws.client)
+    assert status == EXIT_ENVIRONMENT
+    missing = words(lines, "missing")
+    named = ["stream clicks", "records", "state table", "state bucket", "firehose late", "firehose results"]
+    assert [next(name for name in named if line.startswith(name)) for line in missing] == named
+    assert all("Create" in line for line in missing)
+
+
+class Denied:
+    """A client that may do nothing."""
+
+    meta = type("Meta", (), {"endpoint_url": "https://aws"})
+
+    def __getattr__(self, name: str) -> Any:
+        def deny(**_: Any) -> Any:
+            answer = {
+                "Error": {"Code": "AccessDeniedException", "Message": "no"},
+                "ResponseMetadata": {"HTTPStatusCode": 400},
+            }
+            raise ClientError(answer, name)  # type: ignore[arg-type]  # the stubs ask for every member
+
+        return deny
+
+
+def test_missing_permissions_are_named(pipeline: str) -> None:
+    status, lines = examine(pipeline, lambda _: Denied())
+    assert status == EXIT_ENVIRONMENT
+    missing = "\n".join(words(lines, "missing"))
+    for permission in ("kinesis:DescribeStreamSummary", "kinesis:ListShards", "dynamodb:DescribeTable"):
+        assert permission in missing
+    assert "firehose:DescribeDeliveryStream" in "\n".join(words(lines, "warning")), "the worker does without it"
+
+
+def test_no_region(pipeline: str) -> None:
+    def no_region(_: str) -> Any:
+        raise NoRegionError
+
+    status, lines = examine(pipeline, no_region)
+    assert status == EXIT_ENVIRONMENT
+    assert sum("no AWS region" in line for line in words(lines, "missing")) == 1
+
+
+def test_other_jars_are_a_warning_in_another_version_and_missing_in_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Jars("3.9.9", "3.1.3", (Path("a.jar"),), ("a.jar is unknown",))
+    monkeypatch.setattr("consumer.entrypoints.doctor.find_jars", lambda: found)
+    status, lines = examine(None)
+    assert status == EXIT_OK
+    assert "3.9.9, not the tested version 3.1.3" in "\n".join(words(lines, "warning"))
+    tampered = Jars("3.1.3", "3.1.3", (Path("a.jar"),), ("a.jar has been changed",))
+    monkeypatch.setattr("consumer.entrypoints.doctor.find_jars", lambda: tampered)
+    status, lines = examine(None)
+    assert status == EXIT_ENVIRONMENT
+    assert "a.jar has been changed" in "\n".join(lines)
+
+
+def test_a_broken_pipeline_file_is_its_own_error(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text("pipeline: [")
+    with pytest.raises(PipelineError):
+        examine(str(path))

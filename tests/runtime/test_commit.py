@@ -1,0 +1,389 @@
+"""The numbered lists of INIT and COMMIT: what survives a death at any step, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from consumer.errors import DaemonError, FencedError, RetryableError
+from consumer.pipeline.definitions import window_hash
+from consumer.records import Position, Record
+from consumer.runtime import commit
+from consumer.state.base import Application, ShardState
+from consumer.state.memory import MemoryStore
+from consumer.testing.fakes import FaultyStore
+from consumer.testing.reference import reference
+from tests.random_pipelines import records
+from tests.runtime.world import SHARD, FakeDaemon, World, random_pipeline
+
+SEED = 11
+
+
+def _world(seed: int = SEED, count: int = 60) -> World:
+    return World(random_pipeline(seed), records(Random(seed), count))
+
+
+def _assert_exact(world: World) -> None:
+    """Every row of the recount is there once, with its bytes, and nothing else."""
+    expected = reference(world.program.pipeline, SHARD, 0, world.records, window_hash)
+    rows = world.unique_rows()
+    dead = {letter.id: letter for letter in expected.dead_letters}
+    wanted = {json.loads(row.data)["id"]: row.data for row in [*expected.rows, *expected.late]}
+    assert rows.keys() == wanted.keys() | dead.keys()
+    assert all(rows[row_id] == data for row_id, data in wanted.items())
+    assert all(letter.matches(rows[row_id]) for row_id, letter in dead.items())
+
+
+def _state(world: World) -> ShardState:
+    claim = MemoryStore(world.memory).read(SHARD)
+    assert claim is not None
+    assert claim.state is not None
+    return claim.state
+
+
+def test_an_undisturbed_run_is_exact_and_sends_nothing_twice() -> None:
+    world = _world()
+    daemon = world.run()
+    _assert_exact(world)
+    assert len(world.sink.rows) == len(world.unique_rows()) > 10
+    assert world.checkpoint == Position.of(world.records[-1])
+    assert daemon.statuses[0] == "initialize"
+    assert daemon.statuses[-2:] == ["shutdownRequested", "leaseLost"]
+    assert world.stored_outbox() == set(), "delivery is recorded before the lease goes"
+
+
+def _steps(end: str, **world_options: int) -> int:
+    world = _world(**world_options)
+    world.run(FakeDaemon(world, end=end))
+    return len(world.steps)
+
+
+@pytest.mark.parametrize("inline_max_bytes", [8192, 0])
+@pytest.mark.parametrize("end", ["shutdown", "end"])
+def test_a_death_at_any_step_loses_and_doubles_nothing(
+    end: str, inline_max_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "INLINE_BYTES_MAX", inline_max_bytes)
+    monkeypatch.setattr(commit, "SMALL_STATE_GROUPS", 0)
+    deaths = _steps(end)
+    for die_at in range(deaths):
+        world = _world()
+        assert world.run_until_death(die_at, end)
+        if not world.ended:
+            world.run(FakeDaemon(world, end=end))
+        _assert_exact(world)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_many_deaths_at_random_steps_lose_and_double_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = Random(seed)
+    monkeypatch.setattr(commit, "INLINE_BYTES_MAX", random.choice([0, 500, 8192]))
+    monkeypatch.setattr(commit, "SMALL_STATE_GROUPS", random.choice([0, 1000]))
+    monkeypatch.setattr(commit, "MANIFEST_ENTRIES_MAX", random.choice([2, 4, 32]))
+    world = _world(seed, 80)
+    for _ in range(random.randrange(1, 9)):
+        world.batch_size = random.randint(1, 12)
+        world.run_until_death(random.randrange(40))
+    world.run()
+    _assert_exact(world)
+
+
+def test_what_was_stored_but_not_sent_is_sent_first_by_the_next_owner() -> None:
+    world = _world()
+    steps = _steps("shutdown")
+    world.run()
+    first_put = world.steps.index("before put")
+    world = _world()
+    assert steps > first_put
+    assert world.run_until_death(first_put)
+    assert not world.sink.rows
+    stored = world.stored_outbox()
+    assert stored
+    world.run(FakeDaemon(world, script=iter([FakeDaemon(world).initialize()])))
+    assert set(world.sink.rows) == stored
+
+
+def test_calls_come_in_the_order_of_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "INLINE_BYTES_MAX", 0)
+    world = _world()
+    world.run()
+    befores = [step.removeprefix("before ") for step in world.steps if step.startswith("before ")]
+    assert befores[:4] == ["read_application", "claim", "put_object", "advance"], "INIT and commit 0: no checkpoint"
+    first_put = befores.index("put")
+    assert befores[first_put - 3 : first_put + 2] == ["put_object", "advance", "delete_objects", "put", "checkpoint"]
+
+
+def test_a_lost_answer_to_the_fence_is_found_to_be_ours() -> None:
+    world = _world()
+    store = FaultyStore(MemoryStore(world.memory))
+    store.fail("advance", RetryableError("cut"), after_effect=True)
+    world.run(store=store)
+    _assert_exact(world)
+    assert "fenced" not in world.log.getvalue()
+
+
+def test_a_fence_that_was_never_written_is_written_again() -> None:
+    world = _world()
+    store = FaultyStore(MemoryStore(world.memory))
+    store.fail("advance", RetryableError("cut"))
+    store.fail("advance", RetryableError("throttled"))
+    world.run(store=store)
+    _assert_exact(world)
+
+
+def test_trouble_with_the_store_is_retried_at_every_call() -> None:
+    world = _world()
+    store = FaultyStore(MemoryStore(world.memory))
+    for operation in ("read_application", "claim", "advance", "read", "put_object", "delete_objects"):
+        store.fail(operation, RetryableError(operation))
+    world.run(store=store)
+    _assert_exact(world)
+
+
+def test_a_store_that_stays_away_ends_the_process() -> None:
+    world = _world()
+    store = FaultyStore(MemoryStore(world.memory))
+    for _ in range(1000):
+        store.fail("claim", RetryableError("away"))
+    with pytest.raises(RetryableError):
+        world.run(store=store)
+
+
+def test_a_fenced_owner_goes_silent() -> None:
+    """Another owner claims in the middle: nothing more is written, sent or checkpointed."""
+    world = _world()
+    daemon = FakeDaemon(world)
+    usual = daemon._usual("shutdown")
+
+    def script() -> Iterator[dict[str, Any]]:
+        for number, message in enumerate(usual):
+            if number == 4:
+                MemoryStore(world.memory).claim(SHARD)
+                world.steps.clear()
+            yield message
+
+    daemon._script = script()
+    world.run(daemon)
+    assert not {"after advance", "before put", "before checkpoint"} & set(world.steps)
+    assert "fenced" in world.log.getvalue()
+    world.run()
+    _assert_exact(world)
+
+
+def test_a_fenced_owner_that_keeps_its_lease_has_a_twin_and_ends() -> None:
+    world = _world()
+    daemon = FakeDaemon(world)
+
+    def script() -> Iterator[dict[str, Any]]:
+        usual = daemon._usual("shutdown")
+        yield next(usual)
+        MemoryStore(world.memory).claim(SHARD)
+        yield next(usual)
+        while True:
+            world.clock.seconds += 6
+            yield daemon.batch([])
+
+    daemon._script = script()
+    with pytest.raises(FencedError, match=r"worker\.identifier"):
+        world.run(daemon)
+
+
+def test_a_sink_that_is_down_holds_the_batch_and_loses_nothing() -> None:
+    world = _world()
+    world.sink.down = 20
+    world.run()
+    _assert_exact(world)
+
+
+def test_a_stop_while_the_sink_is_down_leaves_the_rows_to_the_next_owner() -> None:
+    world = _world()
+    world.sink.down = 10**9
+    world.stopping = True
+    daemon = world.run()
+    assert not world.sink.rows
+    assert daemon.statuses[-1] == "leaseLost"
+    world.stopping, world.sink.down = False, 0
+    world.run()
+    _assert_exact(world)
+
+
+def test_the_lease_table_may_be_rewound() -> None:
+    world = _world()
+    world.run()
+    sent = len(world.sink.rows)
+    world.checkpoint = "TRIM_HORIZON"
+    world.run()
+    assert len(world.sink.rows) == sent
+    _assert_exact(world)
+
+
+def test_a_checkpoint_is_never_beyond_what_this_lease_was_given() -> None:
+    """After a rewind the state is ahead; FakeDaemon asserts each checkpoint."""
+    world = _world()
+    world.run()
+    world.checkpoint = "TRIM_HORIZON"
+    world.batch_size = 1
+    daemon = world.run()
+    assert daemon.checkpoints
+
+
+def test_a_passing_checkpoint_error_waits_for_the_next_commit() -> None:
+    world = _world()
+    daemon = FakeDaemon(world)
+    daemon.checkpoint_errors = ["ThrottlingException", "KinesisClientLibDependencyException"]
+    world.run(daemon)
+    _assert_exact(world)
+    assert daemon.checkpoints
+
+
+def test_a_lost_lease_at_a_checkpoint_stops_all_writing() -> None:
+    world = _world()
+    daemon = FakeDaemon(world)
+    daemon.checkpoint_errors = ["ShutdownException"]
+    world.run(daemon)
+    assert daemon.checkpoints == []
+    world.run()
+    _assert_exact(world)
+
+
+def test_an_unknown_checkpoint_error_ends_the_process() -> None:
+    world = _world()
+    daemon = FakeDaemon(world)
+    daemon.checkpoint_errors = ["NullPointerException"]
+    with pytest.raises(DaemonError, match="NullPointerException"):
+        world.run(daemon)
+
+
+def test_the_end_of_a_shard_is_checkpointed_after_everything_was_sent() -> None:
+    world = _world()
+    daemon = FakeDaemon(world, end="end")
+    daemon.checkpoint_errors = ["ThrottlingException"] * 3
+    world.run(daemon)
+    assert world.ended
+    assert daemon.checkpoints[-1] is None
+    assert _state(world).ended
+    assert world.stored_outbox() == set()
+    _assert_exact(world)
+
+
+def test_an_ended_shard_is_frozen() -> None:
+    """INIT of an ended shard processes nothing; its end goes straight to the checkpoint."""
+    world = _world()
+    ended = world.records[:40]
+    rest = world.records[40:]
+    world.records = ended
+    world.run(FakeDaemon(world, end="end"))
+    before = _state(world)
+    world.records = [*ended, *rest]
+    daemon = world.run(FakeDaemon(world, end="end"))
+    assert _state(world) == before
+    assert daemon.checkpoints == [None]
+
+
+def _refused(world: World) -> str:
+    daemon = world.run()
+    assert daemon.checkpoints == []
+    assert not world.sink.rows
+    line = next(line for line in world.log.getvalue().splitlines() if '"shard_refused"' in line)
+    return str(json.loads(line)["error"])
+
+
+def test_a_child_of_a_reshard_is_refused_for_now() -> None:
+    world = _world()
+    world.application = msgspec.structs.replace(world.application, roots=("another",))
+    world.memory = type(world.memory)()
+    MemoryStore(world.memory).create_application(world.application)
+    assert "split or merge (parent-1)" in _refused(world)
+
+
+def test_state_that_is_behind_the_lease_is_a_gap() -> None:
+    world = _world()
+    world.checkpoint = Position.of(world.records[10])
+    assert "no state for it" in _refused(world)
+
+
+def test_other_definitions_are_refused_before_the_claim() -> None:
+    world = _world()
+    world.application = msgspec.structs.replace(world.application, definitions="0" * 64)
+    assert "definitions" in _refused(world)
+    assert MemoryStore(world.memory).read(SHARD) is None, "nothing was written"
+
+
+def test_a_stream_made_again_is_refused() -> None:
+    world = _world()
+    world.application = msgspec.structs.replace(world.application, stream_created_ms=1)
+    assert "deleted and created again" in _refused(world)
+
+
+def test_a_later_checkpoint_than_the_state_is_a_gap() -> None:
+    world = _world()
+    kept = world.records
+    world.records = kept[:20]
+    world.run()
+    world.sink.rows.clear()
+    world.checkpoint = Position.of(kept[30])
+    world.records = kept
+    assert "ahead of the state" in _refused(world)
+
+
+def test_a_parked_shard_answers_and_does_nothing() -> None:
+    world = _world()
+    world.application = Application(0, 0, (), world.program.definitions, 1)
+    daemon = world.run()
+    assert "processRecords" in daemon.statuses
+    assert world.steps == ["before read_application", "after read_application"]
+
+
+def test_records_delivered_again_within_an_aggregate_are_skipped_by_sub_sequence() -> None:
+    world = _world()
+    pairs = [record for record in world.records if record.sub_sequence_number == 1]
+    assert pairs
+    stop_at = Position.of(world.records[20])
+    assert world.records[20].sub_sequence_number == 0
+    everything = world.records
+    world.records = everything[:21]
+    world.run()
+    assert world.checkpoint == stop_at
+    world.records = everything
+    world.run()
+    _assert_exact(world)
+
+
+def test_garbage_from_the_daemon_ends_the_process() -> None:
+    world = _world()
+    daemon = FakeDaemon(world, script=iter([{"action": "surprise"}]))
+    with pytest.raises(DaemonError, match="not understood"):
+        world.run(daemon)
+
+
+def test_a_daemon_that_begins_otherwise_ends_the_process() -> None:
+    world = _world()
+    with pytest.raises(DaemonError, match="began with"):
+        world.run(FakeDaemon(world, script=iter([{"action": "leaseLost"}])))
+
+
+def test_the_end_of_the_conversation_in_the_middle_is_no_error() -> None:
+    world = _world()
+    daemon = FakeDaemon(world)
+    script = daemon._usual("shutdown")
+    daemon._script = iter([next(script), next(script)])
+    world.run(daemon)
+    world.run()
+    _assert_exact(world)
+
+
+def _record(data: bytes) -> Record:
+    return Record(data, "a", str(10**55), 0, 1_000_000)
+
+
+def test_bytes_that_are_no_event_are_dead_letters_and_move_the_position() -> None:
+    world = World(random_pipeline(SEED), [_record(b"\x00not json")])
+    world.run()
+    (row,) = world.sink.rows
+    assert json.loads(row)["reason"] == "invalid_json"
+    assert world.checkpoint == Position(10**55, 0)

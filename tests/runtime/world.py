@@ -1,0 +1,295 @@
+"""A shard's world: its stream, its lease, a state store, a sink, and a daemon that speaks the protocol.
+
+Every call that leaves the process is a step; a run can be made to die before or after any of them.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, BinaryIO, TypeVar, cast
+
+from prometheus_client import CollectorRegistry
+
+from consumer.core.compile import Program, compile_pipeline
+from consumer.core.processor import Processor
+from consumer.pipeline.model import Pipeline, StdoutSink
+from consumer.records import DEAD_LETTER, LATE, Position, Record
+from consumer.runtime.commit import ShardOrigin, Surroundings
+from consumer.runtime.shard import ShardRunner
+from consumer.sinks.base import Failure, Router
+from consumer.state.base import Application, StateStore
+from consumer.state.memory import Memory, MemoryStore
+from consumer.telemetry.events import Telemetry
+from consumer.telemetry.health import Health
+from consumer.telemetry.logging import configure_logging
+from consumer.telemetry.metrics import Metrics
+from tests.random_pipelines import PipelineMaker
+
+SHARD = "shardId-000000000000"
+RANGE = ("0", str(2**128 - 1))
+STREAM_CREATED_MS = 1_700_000_000_000
+FAILOVER_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+class Died(BaseException):
+    """The process is gone: nothing of it runs any more."""
+
+
+class Clock:
+    """Time that passes when somebody waits, or the world says so."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now_ms(self) -> int:
+        return STREAM_CREATED_MS + round(self.seconds * 1000)
+
+    def random(self) -> float:
+        return 0.5
+
+
+class SteppedStore:
+    """A store whose every call is two steps: before its effect and after it."""
+
+    def __init__(self, store: StateStore, step: Callable[[str], None]) -> None:
+        self._store = store
+        self._step = step
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._step(f"before {name}")
+            result = getattr(self._store, name)(*arguments, **options)
+            self._step(f"after {name}")
+            return result
+
+        return call
+
+
+@dataclass
+class WorldSink:
+    """Keeps rows; refuses those not in a committed outbox."""
+
+    world: World
+    rows: list[bytes] = field(default_factory=list)
+    down: int = 0
+
+    @property
+    def name(self) -> str:
+        return "world"
+
+    def put(self, rows: Sequence[bytes]) -> Sequence[Failure]:
+        self.world.step("before put")
+        if self.down:
+            self.down -= 1
+            return [Failure(index, "unavailable") for index in range(len(rows))]
+        stored = self.world.stored_outbox()
+        assert all(row in stored for row in rows), "a row was sent that no commit holds"
+        self.rows += rows
+        self.world.step("after put")
+        return []
+
+    def close(self) -> None:
+        return
+
+
+class World:
+    """Everything that survives a process."""
+
+    def __init__(self, pipeline: Pipeline, records: Sequence[Record]) -> None:
+        self.program: Program = compile_pipeline(pipeline)
+        self.records = list(records)
+        self.memory = Memory()
+        self.sink = WorldSink(self)
+        self.checkpoint: Position | str = "TRIM_HORIZON"
+        self.ended = False
+        self.steps: list[str] = []
+        self.die_at: int | None = None
+        self.clock = Clock()
+        self.stopping = False
+        self.log = io.StringIO()
+        self.batch_size = 5
+        self.application = Application(0, 0, (SHARD,), self.program.definitions, STREAM_CREATED_MS)
+        MemoryStore(self.memory).create_application(self.application)
+
+    def step(self, name: str) -> None:
+        self.steps.append(name)
+        if self.die_at is not None and len(self.steps) - 1 == self.die_at:
+            raise Died
+
+    def stored_outbox(self) -> set[bytes]:
+        store = MemoryStore(self.memory)
+        claim = store.read(SHARD)
+        assert claim is not None
+        state = claim.state
+        assert state is not None
+        entries = [state.inline] if state.inline is not None else [store.get_object(e) for e in state.manifest]
+        _, outbox = Processor.restore(self.program, SHARD, state.generation, entries)
+        return {row.data for row in outbox}
+
+    def surroundings(self, store: StateStore | None = None) -> Surroundings:
+        outputs = [window.name for window in self.program.pipeline.windows] + [LATE, DEAD_LETTER]
+        telemetry = Telemetry(
+            metrics=Metrics(CollectorRegistry(), stream="clicks"),
+            logger=configure_logging(level="debug", now_ms=self.clock.now_ms, stream=self.log),
+            health=Health(self.clock.monotonic),
+            windows=outputs[:-2],
+            monotonic=self.clock.monotonic,
+            now_ms=self.clock.now_ms,
+        )
+        return Surroundings(
+            program=self.program,
+            application=self.application,
+            store=store or cast("StateStore", SteppedStore(MemoryStore(self.memory), self.step)),
+            router=Router({output: [self.sink] for output in outputs}),
+            telemetry=telemetry,
+            clock=self.clock,
+            pause=self.pause,
+        )
+
+    def pause(self, seconds: float) -> bool:
+        self.clock.seconds += seconds
+        return self.stopping
+
+    def runner(self, store: StateStore | None = None) -> ShardRunner:
+        return ShardRunner(
+            self.surroundings(store), lambda _: ShardOrigin(RANGE, ("parent-1",)), failover_seconds=FAILOVER_SECONDS
+        )
+
+    def run(self, daemon: FakeDaemon | None = None, store: StateStore | None = None) -> FakeDaemon:
+        """Run one process from initialize to the end of the conversation, or to its death."""
+        daemon = daemon or FakeDaemon(self)
+        self.runner(store).run(cast("BinaryIO", daemon), cast("BinaryIO", daemon))
+        return daemon
+
+    def run_until_death(self, die_at: int, end: str = "shutdown") -> bool:
+        """Return whether the process died at that step."""
+        self.steps.clear()
+        self.die_at = die_at
+        try:
+            self.run(FakeDaemon(self, end=end))
+        except Died:
+            return True
+        finally:
+            self.die_at = None
+        return False
+
+    def unique_rows(self) -> dict[str, bytes]:
+        """Return the sink's rows by id; equal ids must have equal bytes."""
+        unique: dict[str, bytes] = {}
+        for row in self.sink.rows:
+            row_id = json.loads(row)["id"]
+            assert unique.setdefault(row_id, row) == row, "one id, two contents"
+        return unique
+
+
+class FakeDaemon:
+    """The daemon's side of one lease, both its output and its input.
+
+    `script` yields messages; the default delivers everything after the checkpoint in batches, a second apart, then
+    some empty ones, then stops the worker (`shutdown`), takes the lease (`lost`) or ends the shard (`end`).
+    """
+
+    def __init__(self, world: World, *, end: str = "shutdown", script: Iterator[dict[str, Any]] | None = None) -> None:
+        self.world = world
+        self.delivered: Position | None = None
+        self.checkpoints: list[Position | None] = []
+        self.checkpoint_errors: list[str] = []
+        self.statuses: list[str] = []
+        self._answers: list[dict[str, Any]] = []
+        self._script = script or self._usual(end)
+
+    def _usual(self, end: str) -> Iterator[dict[str, Any]]:
+        yield self.initialize()
+        world = self.world
+        left = [record for record in world.records if not self._is_done(record)]
+        for at in range(0, len(left), world.batch_size):
+            world.clock.seconds += 1.1
+            yield self.batch(left[at : at + world.batch_size])
+        for _ in range(3):
+            world.clock.seconds += 6
+            yield self.batch([])
+        if end == "shutdown":
+            yield {"action": "shutdownRequested"}
+        if end == "end":
+            yield {"action": "shardEnded"}
+        else:
+            yield {"action": "leaseLost"}
+
+    def _is_done(self, record: Record) -> bool:
+        return isinstance(self.world.checkpoint, Position) and Position.of(record) <= self.world.checkpoint
+
+    def initialize(self) -> dict[str, Any]:
+        at = self.world.checkpoint
+        sequence, sub = (str(at.sequence), at.sub_sequence) if isinstance(at, Position) else (at, 0)
+        return {
+            "action": "initialize",
+            "shardId": SHARD,
+            "sequenceNumber": sequence,
+            "subSequenceNumber": sub,
+        }
+
+    def batch(self, records: Sequence[Record]) -> dict[str, Any]:
+        if records:
+            self.delivered = Position.of(records[-1])
+        return {"action": "processRecords", "millisBehindLatest": 0, "records": [_wire(record) for record in records]}
+
+    def readline(self) -> bytes:
+        message = self._answers.pop(0) if self._answers else next(self._script, None)
+        return b"" if message is None else json.dumps(message).encode() + b"\n"
+
+    def write(self, line: bytes) -> None:
+        message = json.loads(line)
+        if message["action"] == "status":
+            self.statuses.append(message["responseFor"])
+        else:
+            self._answers.append(self._checkpoint(message))
+
+    def flush(self) -> None:
+        return
+
+    def _checkpoint(self, message: dict[str, Any]) -> dict[str, Any]:
+        answer = {"action": "checkpoint", "sequenceNumber": message["sequenceNumber"], "error": None}
+        if self.checkpoint_errors:
+            return answer | {"error": self.checkpoint_errors.pop(0)}
+        self.world.step("before checkpoint")
+        if message["sequenceNumber"] is None:
+            self.world.ended = True
+            self.checkpoints.append(None)
+        else:
+            position = Position(int(message["sequenceNumber"]), message["subSequenceNumber"])
+            assert self.delivered is not None
+            assert position <= self.delivered, "a checkpoint beyond what this lease was given"
+            before = self.world.checkpoint
+            assert not isinstance(before, Position) or position >= before, "the checkpoint went back"
+            self.world.checkpoint = position
+            self.checkpoints.append(position)
+        self.world.step("after checkpoint")
+        return answer
+
+
+def _wire(record: Record) -> dict[str, Any]:
+    return {
+        "action": "record",
+        "data": base64.b64encode(record.data).decode(),
+        "partitionKey": record.partition_key,
+        "sequenceNumber": record.sequence_number,
+        "subSequenceNumber": record.sub_sequence_number,
+        "approximateArrivalTimestamp": record.arrival_ms,
+    }
+
+
+def random_pipeline(seed: int) -> Pipeline:
+    """Return a random pipeline that keeps late events and dead letters."""
+    pipeline = PipelineMaker(Random(seed)).pipeline()
+    return dataclasses.replace(pipeline, late=StdoutSink(), dead_letter=StdoutSink())

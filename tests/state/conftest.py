@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("consumer.testing.store_conformance")
+
+from consumer.emulator.server import Emulator  # noqa: E402 - the line above must come first
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[Emulator]:
+    with Emulator() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def clients(emulator: Emulator) -> tuple[Any, Any]:
+    """Clients of DynamoDB and S3 that try once."""
+    return emulator.client("dynamodb"), emulator.client("s3")

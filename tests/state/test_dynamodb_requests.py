@@ -1,0 +1,252 @@
+"""What is asked of DynamoDB, and what its errors mean."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import boto3
+import msgspec
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    CredentialRetrievalError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
+from botocore.parsers import ResponseParserError
+
+from consumer.errors import RetryableError, SetupError
+from consumer.state.base import MANIFEST_ENTRIES_MAX, Entry, FenceRefusedError
+from consumer.state.dynamodb import DynamoStore, check_table, create_table, make_client
+from consumer.state.items import encode_state
+from consumer.testing.fakes import client_error
+from consumer.testing.store_conformance import APPLICATION, SHARD, STATE, state
+
+CAPACITY = {"ConsumedCapacity": {"CapacityUnits": 1.0}}
+KEY = {"pk": {"S": "clickstream/" + SHARD}, "sk": {"S": "state"}}
+URL = "http://127.0.0.1"
+
+
+def store_on(client: Any) -> DynamoStore:
+    return DynamoStore(client, Mock(), table="streamgauge-state", bucket="b", pipeline="clickstream")
+
+
+def test_a_claim_is_one_update_that_returns_the_item() -> None:
+    client = Mock()
+    client.update_item.return_value = CAPACITY | {"Attributes": {"epoch": {"N": "4"}}}
+    assert store_on(client).claim(SHARD).epoch == 4
+    assert client.mock_calls[0].kwargs == {
+        "TableName": "streamgauge-state",
+        "Key": KEY,
+        "UpdateExpression": "ADD #epoch :one",
+        "ExpressionAttributeNames": {"#epoch": "epoch"},
+        "ExpressionAttributeValues": {":one": {"N": "1"}},
+        "ReturnValues": "ALL_NEW",
+        "ReturnConsumedCapacity": "TOTAL",
+    }
+    assert len(client.mock_calls) == 1
+
+
+def test_every_read_is_strongly_consistent_and_counted() -> None:
+    client = Mock()
+    client.get_item.return_value = CAPACITY
+    store = store_on(client)
+    assert store.read(SHARD) is None
+    assert store.read_application() is None
+    for call, key in zip(
+        client.get_item.call_args_list, (KEY, {"pk": {"S": "clickstream"}, "sk": {"S": "application"}}), strict=True
+    ):
+        assert call.kwargs == {
+            "TableName": "streamgauge-state",
+            "Key": key,
+            "ConsistentRead": True,
+            "ReturnConsumedCapacity": "TOTAL",
+        }
+
+
+def test_the_fence_of_commit_0() -> None:
+    client = Mock()
+    client.update_item.return_value = CAPACITY
+    store_on(client).advance(SHARD, 7, STATE, ended=False)
+    request = client.update_item.call_args.kwargs
+    assert request["ConditionExpression"] == "#epoch = :expected_epoch AND attribute_not_exists(#commit_no)"
+    assert request["ExpressionAttributeValues"][":expected_epoch"] == {"N": "7"}
+    assert ":expected_commit_no" not in request["ExpressionAttributeValues"]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_the_fence_of_every_other_commit(*, ended: bool) -> None:
+    client = Mock()
+    client.update_item.return_value = CAPACITY
+    store_on(client).advance(SHARD, 7, state(12, ended=True), ended=ended)
+    request = client.update_item.call_args.kwargs
+    assert request["Key"] == KEY
+    assert request["ConditionExpression"] == (
+        "#epoch = :expected_epoch AND #commit_no = :expected_commit_no AND #ended = :expected_ended"
+    )
+    values = request["ExpressionAttributeValues"]
+    assert values[":expected_epoch"] == {"N": "7"}
+    assert values[":expected_commit_no"] == {"N": "11"}
+    assert values[":expected_ended"] == {"BOOL": ended}
+    assert (values[":commit_no"], values[":ended"]) == ({"N": "12"}, {"BOOL": True})
+    assert "epoch" not in {name.strip(" #").split(" ")[0] for name in request["UpdateExpression"][4:].split(",")}
+
+
+@pytest.mark.parametrize("answer", [{}, {"Item": {}}, {"Attributes": {"epoch": {"N": "1"}}}, {"ResponseMetadata": {}}])
+def test_an_answer_without_the_capacity_was_cut(answer: dict[str, Any]) -> None:
+    client = Mock()
+    client.get_item.return_value = client.put_item.return_value = client.update_item.return_value = answer
+    store = store_on(client)
+    for call in (
+        lambda: store.read(SHARD),
+        store.read_application,
+        lambda: store.create_application(APPLICATION),
+        lambda: store.claim(SHARD),
+        lambda: store.advance(SHARD, 1, STATE, ended=False),
+    ):
+        with pytest.raises(RetryableError, match="cut on the way"):
+            call()
+
+
+def test_a_claim_without_the_item_was_cut() -> None:
+    client = Mock()
+    client.update_item.return_value = CAPACITY
+    with pytest.raises(RetryableError, match="Attributes"):
+        store_on(client).claim(SHARD)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        client_error("ProvisionedThroughputExceededException"),
+        client_error("ThrottlingException"),
+        client_error("RequestLimitExceeded"),
+        client_error("TransactionConflictException"),
+        client_error("InternalServerError", 500),
+        client_error("ServiceUnavailable", 503),
+        client_error("400"),
+        client_error(""),
+        ReadTimeoutError(endpoint_url=URL),
+        ConnectionClosedError(endpoint_url=URL),
+        EndpointConnectionError(endpoint_url=URL),
+        CredentialRetrievalError(provider="p", error_msg="m"),
+        ResponseParserError("cut"),
+        UnicodeDecodeError("utf-8", b"\xc3", 0, 1, "cut"),
+    ],
+    ids=repr,
+)
+def test_trouble_that_may_pass(error: Exception) -> None:
+    client = Mock()
+    client.get_item.side_effect = client.update_item.side_effect = client.put_item.side_effect = error
+    store = store_on(client)
+    for call in (
+        lambda: store.read(SHARD),
+        lambda: store.claim(SHARD),
+        lambda: store.create_application(APPLICATION),
+        lambda: store.advance(SHARD, 1, state(1), ended=False),
+    ):
+        with pytest.raises(RetryableError, match="streamgauge-state"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (client_error("ResourceNotFoundException"), "Create the table"),
+        (client_error("AccessDeniedException"), "Allow the worker's role"),
+        (client_error("ExpiredTokenException"), "valid credentials"),
+        (client_error("UnrecognizedClientException"), "valid credentials"),
+        (NoCredentialsError(), "valid credentials"),
+    ],
+    ids=repr,
+)
+def test_trouble_that_a_person_must_see_to(error: Exception, remedy: str) -> None:
+    client = Mock()
+    client.update_item.side_effect = error
+    with pytest.raises(SetupError, match=f"DynamoDB table 'streamgauge-state'.*{remedy}"):
+        store_on(client).claim(SHARD)
+
+
+def test_an_error_nobody_foresaw_passes_unchanged() -> None:
+    client = Mock()
+    client.update_item.side_effect = client_error("ValidationException")
+    with pytest.raises(ClientError, match="ValidationException"):
+        store_on(client).claim(SHARD)
+
+
+def test_a_refused_condition_is_the_fence_and_nothing_else_is() -> None:
+    client = Mock()
+    client.update_item.side_effect = client_error("ConditionalCheckFailedException")
+    with pytest.raises(FenceRefusedError, match="epoch 3, commit 9"):
+        store_on(client).advance(SHARD, 3, state(9), ended=False)
+
+
+def test_an_application_that_vanishes_is_not_invented() -> None:
+    client = Mock()
+    client.put_item.side_effect = client_error("ConditionalCheckFailedException")
+    client.get_item.return_value = CAPACITY
+    with pytest.raises(RetryableError, match="was there and is gone"):
+        store_on(client).create_application(APPLICATION)
+
+
+def test_the_table_can_be_created_twice(clients: tuple[Any, Any]) -> None:
+    create_table(clients[0], "created-twice")
+    create_table(clients[0], "created-twice")
+    description = clients[0].describe_table(TableName="created-twice")["Table"]
+    assert description["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_a_missing_table_is_told_with_the_remedy(clients: tuple[Any, Any]) -> None:
+    with pytest.raises(SetupError, match=r"'missing'.*Create the table with partition key pk \(S\)"):
+        check_table(clients[0], "missing")
+
+
+@pytest.mark.parametrize(
+    ("table", "keys"),
+    [
+        ("no-sort-key", [("pk", "HASH", "S")]),
+        ("other-name", [("pk", "HASH", "S"), ("other", "RANGE", "S")]),
+        ("swapped", [("sk", "HASH", "S"), ("pk", "RANGE", "S")]),
+        ("other-type", [("pk", "HASH", "S"), ("sk", "RANGE", "N")]),
+    ],
+)
+def test_a_table_with_another_key_is_refused(
+    clients: tuple[Any, Any], table: str, keys: list[tuple[str, str, str]]
+) -> None:
+    clients[0].create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind, _ in keys],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": letter} for name, _, letter in keys],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    with pytest.raises(SetupError, match="another key"):
+        check_table(clients[0], table)
+
+
+def test_a_table_that_is_not_ready_yet_may_be_soon() -> None:
+    client = Mock()
+    client.describe_table.return_value = {"Table": {"TableStatus": "CREATING"}}
+    with pytest.raises(RetryableError, match="CREATING"):
+        check_table(client, "t")
+    client.describe_table.return_value = {}
+    with pytest.raises(RetryableError, match="cut on the way"):
+        check_table(client, "t")
+
+
+def test_the_client_has_bounds() -> None:
+    session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="us-east-1")
+    client: Any = make_client(session)
+    config = client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (3, 10)
+    assert config.retries == {"mode": "standard", "total_max_attempts": 3}
+    client.close()
+
+
+def test_the_largest_item_is_far_below_the_limit() -> None:
+    """DynamoDB takes 400 KB; what `assert_storable` lets through must fit, with the longest names."""
+    key = "p" * 48 + "/1/" + "s" * 128 + "/" + "9" * 21 + "-" + "a" * 64
+    entries = (Entry(key, "a" * 64, 10**12),) * MANIFEST_ENTRIES_MAX
+    assert len(repr(encode_state(msgspec.structs.replace(STATE, inline=None, manifest=entries)))) < 20_000

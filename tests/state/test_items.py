@@ -1,0 +1,178 @@
+"""The persisted format of the table's items. A literal here that cannot be read any more is a broken promise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.errors import CorruptStateError, RefusedError
+from consumer.records import Position
+from consumer.state.base import FORMAT_VERSION, Application, Claim, Entry, ShardState
+from consumer.state.items import (
+    decode_application,
+    decode_claim,
+    decode_state,
+    encode_application,
+    encode_state,
+)
+
+KEY = {"pk": {"S": "clickstream/shardId-000000000007"}, "sk": {"S": "state"}}
+
+GOLDEN_INLINE: dict[str, Any] = {
+    "commit_no": {"N": "41"},
+    "ended": {"BOOL": False},
+    "position_sequence": {"S": "49590338271490256608559692538361571095921575989136588898"},
+    "position_sub_sequence": {"N": "3"},
+    "last_arrival_ms": {"N": "1700000000123"},
+    "watermark_ms": {"N": "-62135596800000"},
+    "hash_range_start": {"S": "0"},
+    "hash_range_end": {"S": "340282366920938463463374607431768211455"},
+    "stream_created_ms": {"N": "1690000000000"},
+    "definitions": {"S": "5f" * 32},
+    "generation": {"N": "2"},
+    "format_version": {"N": "1"},
+    "inline": {"B": b"\x00\xffsnapshot"},
+    "manifest": {"L": []},
+    "sha256": {"S": "9c" * 32},
+}
+INLINE = ShardState(
+    commit_no=41,
+    ended=False,
+    position=Position(49590338271490256608559692538361571095921575989136588898, 3),
+    last_arrival_ms=1_700_000_000_123,
+    watermark_ms=-62_135_596_800_000,
+    hash_range=("0", "340282366920938463463374607431768211455"),
+    stream_created_ms=1_690_000_000_000,
+    definitions="5f" * 32,
+    generation=2,
+    format_version=1,
+    inline=b"\x00\xffsnapshot",
+    manifest=(),
+    sha256="9c" * 32,
+)
+GOLDEN_OBJECTS: dict[str, Any] = GOLDEN_INLINE | {
+    "ended": {"BOOL": True},
+    "position_sequence": {"NULL": True},
+    "position_sub_sequence": {"NULL": True},
+    "last_arrival_ms": {"NULL": True},
+    "watermark_ms": {"NULL": True},
+    "inline": {"NULL": True},
+    "manifest": {
+        "L": [
+            {"M": {"key": {"S": "clickstream/2/shard/1-1-aa"}, "sha256": {"S": "aa"}, "size": {"N": "70000"}}},
+            {"M": {"key": {"S": "clickstream/2/shard/1-2-bb"}, "sha256": {"S": "bb"}, "size": {"N": "9000"}}},
+        ]
+    },
+}
+OBJECTS = msgspec.structs.replace(
+    INLINE,
+    ended=True,
+    position=None,
+    last_arrival_ms=None,
+    watermark_ms=None,
+    inline=None,
+    manifest=(
+        Entry("clickstream/2/shard/1-1-aa", "aa", 70_000),
+        Entry("clickstream/2/shard/1-2-bb", "bb", 9_000),
+    ),
+)
+GOLDEN_APPLICATION: dict[str, Any] = {
+    "generation": {"N": "2"},
+    "started_at_ms": {"N": "1700000000456"},
+    "roots": {"L": [{"S": "shardId-000000000000"}, {"S": "shardId-000000000001"}]},
+    "definitions": {"S": "5f" * 32},
+    "stream_created_ms": {"N": "1690000000000"},
+}
+APPLICATION = Application(
+    generation=2,
+    started_at_ms=1_700_000_000_456,
+    roots=("shardId-000000000000", "shardId-000000000001"),
+    definitions="5f" * 32,
+    stream_created_ms=1_690_000_000_000,
+)
+
+
+@pytest.mark.parametrize(("golden", "state"), [(GOLDEN_INLINE, INLINE), (GOLDEN_OBJECTS, OBJECTS)])
+def test_stored_states_can_be_read_for_ever(golden: dict[str, Any], state: ShardState) -> None:
+    assert encode_state(state) == golden
+    assert decode_claim(KEY | {"epoch": {"N": "12"}} | golden) == Claim(12, state)
+
+
+def test_stored_applications_can_be_read_for_ever() -> None:
+    assert encode_application(APPLICATION) == GOLDEN_APPLICATION
+    assert decode_application(KEY | GOLDEN_APPLICATION) == APPLICATION
+
+
+def test_an_item_may_be_claimed_only_or_retired() -> None:
+    assert decode_claim(KEY | {"epoch": {"N": "3"}}) == Claim(3, None)
+    assert decode_claim(KEY | {"epoch": {"N": "3"}, "retired": {"BOOL": True}}) == Claim(3, None, retired=True)
+
+
+@pytest.mark.parametrize("name", sorted(set(GOLDEN_INLINE) - {"commit_no"}))
+def test_a_missing_attribute_is_no_default(name: str) -> None:
+    item = {key: value for key, value in GOLDEN_INLINE.items() if key != name} | {"epoch": {"N": "1"}}
+    with pytest.raises(CorruptStateError, match=name):
+        decode_claim(item)
+
+
+@pytest.mark.parametrize("name", ["epoch", *GOLDEN_INLINE])
+def test_an_attribute_of_another_type_is_refused(name: str) -> None:
+    item = {"epoch": {"N": "1"}} | GOLDEN_INLINE | {name: {"SS": ["x"]}}
+    with pytest.raises(CorruptStateError, match=name):
+        decode_claim(item)
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN_APPLICATION))
+def test_an_application_without_an_attribute_is_refused(name: str) -> None:
+    item = {key: value for key, value in GOLDEN_APPLICATION.items() if key != name}
+    with pytest.raises(CorruptStateError, match=name):
+        decode_application(item)
+
+
+def test_half_a_position_is_refused() -> None:
+    with pytest.raises(CorruptStateError, match="position_sub_sequence"):
+        decode_state(GOLDEN_INLINE | {"position_sub_sequence": {"NULL": True}})
+
+
+@pytest.mark.parametrize("value", [{"N": "1.5"}, {"N": "x"}])
+def test_a_number_that_is_no_integer_is_refused(value: dict[str, str]) -> None:
+    with pytest.raises(CorruptStateError, match="watermark_ms"):
+        decode_state(GOLDEN_INLINE | {"watermark_ms": value})
+
+
+def test_an_epoch_is_required() -> None:
+    with pytest.raises(CorruptStateError, match="epoch"):
+        decode_claim(GOLDEN_INLINE)
+
+
+def test_another_format_is_refused_whatever_else_is_in_it() -> None:
+    with pytest.raises(RefusedError, match="format version 2"):
+        decode_claim({"epoch": {"N": "1"}, "commit_no": {"N": "1"}, "format_version": {"N": "2"}})
+
+
+INTEGERS = st.integers(-(2**63), 2**63)
+STATES = st.builds(
+    ShardState,
+    commit_no=st.integers(0, 10**12),
+    ended=st.booleans(),
+    position=st.none() | st.builds(Position, st.integers(0, 10**56), st.integers(0, 2**64)),
+    last_arrival_ms=st.none() | INTEGERS,
+    watermark_ms=st.none() | INTEGERS,
+    hash_range=st.tuples(st.integers(0, 2**128).map(str), st.integers(0, 2**128).map(str)),
+    stream_created_ms=INTEGERS,
+    definitions=st.text(),
+    generation=st.integers(0, 10**6),
+    format_version=st.just(FORMAT_VERSION),
+    inline=st.none() | st.binary(max_size=50),
+    manifest=st.lists(st.builds(Entry, st.text(), st.text(), st.integers(0)), max_size=3).map(tuple),
+    sha256=st.text(),
+)
+
+
+@given(state=STATES, epoch=st.integers(1, 10**9))
+def test_any_state_comes_back_as_it_was(state: ShardState, epoch: int) -> None:
+    assert decode_claim(encode_state(state) | {"epoch": {"N": str(epoch)}}) == Claim(epoch, state)

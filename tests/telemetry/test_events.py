@@ -1,0 +1,427 @@
+"""Every event: its line as docs/logs.md says, its metrics, its meaning for health."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from consumer.core.counts import Counts
+from consumer.errors import DaemonError, RefusedError, RetryableError
+from consumer.records import Position
+from consumer.sinks.base import DeliveryObserver
+from consumer.telemetry.events import Telemetry
+from consumer.telemetry.health import Activity
+from consumer.telemetry.metrics import DEFINITIONS, Metrics
+from consumer.telemetry.shards import REPEAT_SECONDS, Batch
+from tests.telemetry.told import START_MS, Told
+
+DOCS = Path(__file__).parents[2] / "docs" / "logs.md"
+SECRET = "secret-7f3a"
+SHARD = "shardId-000000000000"
+POSITION = Position(49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898, 3)
+
+
+def batch_of(
+    counts: Counts | None = None,
+    *,
+    millis_behind: int | None = 2_500,
+    newest_arrival_ms: int | None = START_MS - 1_000,
+    watermark_ms: int | None = START_MS - 4_000,
+) -> Batch:
+    """Return a batch of 1,000 records: 2 replayed, 3 filtered, 4 late, 5 dead letters, 6 results."""
+    return Batch(
+        counts=counts
+        or Counts(
+            received=1_000,
+            replayed=2,
+            filtered=3,
+            late={"views": 4},
+            dead_letters={"invalid_json": 4, "misrouted": 1},
+            results={"views": 5, "visits": 1},
+        ),
+        size_bytes=250_000,
+        watermark_ms=watermark_ms,
+        position=POSITION,
+        newest_arrival_ms=newest_arrival_ms,
+        millis_behind=millis_behind,
+        open_groups={"views": 70, "visits": 80},
+        process_seconds=0.004,
+    )
+
+
+EMPTY = batch_of(Counts(), millis_behind=0, newest_arrival_ms=None)
+
+
+def worker_started(telemetry: Telemetry) -> None:
+    telemetry.worker_started(
+        pipeline="clicks",
+        definitions="ab12",
+        version="0.1.0",
+        stream="clicks",
+        application="clicks",
+        identifier="worker-0",
+    )
+
+
+def shard_initialised(telemetry: Telemetry, *, resumed: bool = True) -> None:
+    telemetry.shard_initialised(
+        shard=SHARD,
+        epoch=4,
+        commit_no=17,
+        groups=150,
+        state_bytes=9_000,
+        position=POSITION,
+        seconds=0.25,
+        resumed=resumed,
+    )
+
+
+def committed(telemetry: Telemetry, rows: int = 6) -> None:
+    telemetry.committed(
+        shard=SHARD, commit_no=18, seconds=0.02, size_bytes=1_234, state_bytes=10_234, rows=rows, groups=9
+    )
+
+
+def shard_released(telemetry: Telemetry) -> None:
+    telemetry.delivery(SHARD)
+    telemetry.shard_released(shard=SHARD)
+
+
+EVENTS: dict[str, Callable[[Telemetry], None]] = {
+    "worker_started": worker_started,
+    "worker_stopping": lambda t: t.worker_stopping(reason="SIGTERM"),
+    "worker_stopped": lambda t: t.worker_stopped(status=0),
+    "failed": lambda t: t.failed(error=DaemonError("ended with status 1"), shard=SHARD),
+    "daemon_started": lambda t: t.daemon_started(pid=4_711, java_version="25.0.2"),
+    "daemon_initialised": lambda t: t.daemon_initialised(seconds=4.25),
+    "daemon_log": lambda t: t.daemon_log(level="WARN", logger="a.B", message="hm", extra={"thread": "main"}),
+    "daemon_ended": lambda t: t.daemon_ended(status=0, expected=True),
+    "shard_initialised": shard_initialised,
+    "shard_refused": lambda t: t.shard_refused(shard=SHARD, error=RefusedError("other definitions")),
+    "shutdown_requested": lambda t: t.shutdown_requested(shard=SHARD),
+    "lease_lost": lambda t: t.lease_lost(shard=SHARD),
+    "shard_ended": lambda t: t.shard_ended(shard=SHARD),
+    "shard_released": shard_released,
+    "batch": lambda t: t.batch(SHARD, EMPTY),
+    "late_seen": lambda t: t.batch(SHARD, batch_of(Counts(received=9, late={"views": 4}))),
+    "dead_letters_seen": lambda t: t.batch(SHARD, batch_of(Counts(received=9, dead_letters={"too_deep": 4}))),
+    "committed": committed,
+    "commit_retry": lambda t: t.commit_retry(
+        shard=SHARD, step="fence", error=RetryableError("throttled"), wait_seconds=0.5
+    ),
+    "commit_failed": lambda t: t.commit_failed(shard=SHARD, step="snapshot", error=RetryableError("throttled")),
+    "fenced": lambda t: t.fenced(shard=SHARD, epoch=4, seen_epoch=5),
+    "delivered": lambda t: t.delivered(shard=SHARD, commit_no=18, rows=6, seconds=0.1, emit_delay_seconds=1.1),
+    "outbox_resent": lambda t: t.outbox_resent(shard=SHARD, rows=6),
+    "sink_retry": lambda t: t.delivery(SHARD).retry("firehose:rows", "throttled", 7, 1.5),
+    "sink_rejected": lambda t: t.delivery(SHARD).rejected("firehose:rows", "too_large", 2_000_000),
+    "checkpointed": lambda t: t.checkpointed(shard=SHARD, position=POSITION),
+    "checkpoint_retry": lambda t: t.checkpoint_retry(shard=SHARD, error="ThrottlingException", wait_seconds=0.5),
+}
+WRITTEN_ELSEWHERE = {"http_request_failed", "library_log"}
+
+
+def documented() -> dict[str, tuple[str, set[str]]]:
+    """Return level and keys of the events in the table of docs/logs.md."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([\w ]+?) \| ([^|]*)\|",
+        DOCS.read_text(encoding="utf-8").partition("## Events")[2],
+        re.MULTILINE,
+    )
+    return {event: (level, set(re.findall(r"`([\w*]+)`", keys))) for event, level, keys in rows}
+
+
+def test_the_page_lists_every_event() -> None:
+    assert set(documented()) == set(EVENTS) | WRITTEN_ELSEWHERE
+    methods = {name for name in vars(Telemetry) if not name.startswith("_")}
+    assert methods - set(EVENTS) == {"activity", "delivery"}, "an event without a test"
+
+
+@pytest.mark.parametrize("event", sorted(EVENTS))
+def test_a_line_is_what_the_page_says(told: Told, event: str) -> None:
+    level, keys = documented()[event]
+    EVENTS[event](told.telemetry)
+    (line,) = told.lines(event)
+    assert level in (line["level"], "as the daemon says")
+    own = set(line) - {"timestamp", "level", "event", "logger"}
+    expected = keys | ({"shard"} & own)
+    if "daemon_*" in keys:
+        expected = (expected - {"daemon_*"}) | {"daemon_thread"}
+    assert own == expected
+
+
+def test_the_levels_that_depend(told: Told) -> None:
+    telemetry = told.telemetry
+    telemetry.daemon_ended(status=1, expected=False)
+    assert told.lines("daemon_ended")[0]["level"] == "error"
+    for level in ("TRACE", "DEBUG", "INFO", "WARN", "ERROR"):
+        telemetry.daemon_log(level=level, logger="a", message="b")
+    levels = [line["level"] for line in told.lines("daemon_log")]
+    assert levels == ["debug", "debug", "info", "warning", "error"]
+    telemetry.worker_stopping(reason="SIGTERM")
+    telemetry.lease_lost(shard=SHARD)
+    assert told.lines("lease_lost")[0]["level"] == "info"
+    assert told.value("leases_lost_total") == 0
+
+
+def values_told(told: Told) -> set[str]:
+    """Return the names of the metrics that have a value other than 0."""
+    samples = (sample for metric in told.registry.collect() for sample in metric.samples)
+    names = {sample.name.removeprefix("streamgauge_") for sample in samples if sample.value}
+    return names | {name.removesuffix("_count") for name in names}
+
+
+def test_every_metric_is_told_by_some_event(told: Told) -> None:
+    """A metric that nothing updates would be a promise that is not kept."""
+    telemetry = told.telemetry
+    shard_initialised(telemetry)
+    telemetry.batch(SHARD, batch_of())
+    committed(telemetry)
+    telemetry.delivery(SHARD).put("stdout", "sent", 6, 900)
+    telemetry.delivery(SHARD).batch("stdout", 0.1)
+    EVENTS["daemon_started"](telemetry)
+    told.clock.seconds += 5
+    names = values_told(told)
+    for event in sorted(EVENTS.keys() - {"worker_stopping"}):
+        EVENTS[event](telemetry)
+        names |= values_told(told)
+    assert set(DEFINITIONS) - names == set()
+
+
+def test_a_batch_is_counted(told: Told) -> None:
+    told.telemetry.batch(SHARD, batch_of())
+    told.telemetry.batch(SHARD, batch_of())
+    values = {
+        told.value("records_received_total", shard=SHARD): 2_000,
+        told.value("bytes_received_total", shard=SHARD): 500_000,
+        told.value("batches_total"): 2,
+        told.value("batch_records_count"): 2,
+        told.value("process_duration_seconds_sum"): 0.008,
+        told.value("records_replayed_total"): 4,
+        told.value("records_filtered_total"): 6,
+        told.value("records_late_total", window="views"): 8,
+        told.value("records_late_total", window="visits"): 0,
+        told.value("records_dead_lettered_total", reason="invalid_json"): 8,
+        told.value("records_dead_lettered_total", reason="too_deep"): 0,
+        told.value("records_misrouted_total"): 2,
+        told.value("results_emitted_total", window="views"): 10,
+        told.value("windows_open", shard=SHARD, window="visits"): 80,
+        told.value("watermark_timestamp_seconds", shard=SHARD): (START_MS - 4_000) / 1000,
+        told.value("event_time_lag_seconds", shard=SHARD): 4.0,
+        told.value("last_batch_timestamp_seconds", shard=SHARD): START_MS / 1000,
+        told.value("iterator_age_seconds", shard=SHARD): 2.5,
+    }
+    for value, expected in values.items():
+        assert value == pytest.approx(expected)
+
+
+def test_an_empty_batch_counts_as_a_call_alone(told: Told) -> None:
+    told.telemetry.batch(SHARD, batch_of())
+    told.telemetry.batch(SHARD, EMPTY)
+    assert told.value("batches_total") == 2
+    assert told.value("batch_records_count") == 1
+    assert told.value("process_duration_seconds_count") == 1
+    assert told.value("iterator_age_seconds", shard=SHARD) == 0
+
+
+@pytest.mark.parametrize(
+    ("millis_behind", "newest_arrival_ms", "seconds"),
+    [
+        (2_500, START_MS - 1_000, 2.5),
+        (2_500, START_MS - 9_000, 9.0),
+        (None, START_MS - 9_000, 9.0),
+        (None, None, 0.0),
+        (0, START_MS + 5_000, 0.0),
+    ],
+)
+def test_the_iterator_age_is_the_greater_of_two(
+    told: Told, millis_behind: int | None, newest_arrival_ms: int | None, seconds: float
+) -> None:
+    told.telemetry.batch(SHARD, batch_of(millis_behind=millis_behind, newest_arrival_ms=newest_arrival_ms))
+    assert told.value("iterator_age_seconds", shard=SHARD) == seconds
+
+
+def test_no_watermark_before_the_first_event(told: Told) -> None:
+    told.telemetry.batch(SHARD, batch_of(watermark_ms=None))
+    assert told.value("watermark_timestamp_seconds", shard=SHARD) is None
+    assert told.value("event_time_lag_seconds", shard=SHARD) is None
+
+
+@pytest.mark.parametrize("told", ["info"], indirect=True)
+def test_a_batch_looks_nothing_up_and_writes_nothing(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is called often: after the first one of a shard every series is at hand."""
+    told.telemetry.batch(SHARD, batch_of())
+    before = told.stream.getvalue()
+    for name in ("counter", "gauge", "histogram"):
+        monkeypatch.delattr(Metrics, name)
+    told.telemetry.batch(SHARD, batch_of())
+    assert told.stream.getvalue() == before
+
+
+def test_late_and_dead_letters_are_said_once_a_minute(told: Told) -> None:
+    telemetry = told.telemetry
+    for _ in range(3):
+        telemetry.batch(SHARD, batch_of())
+        told.clock.seconds += 1
+    assert [(line["window"], line["events"]) for line in told.lines("late_seen")] == [("views", 4)]
+    reasons = [(line["reason"], line["records"]) for line in told.lines("dead_letters_seen")]
+    assert reasons == [("invalid_json", 4), ("misrouted", 1)]
+    told.clock.seconds += REPEAT_SECONDS
+    telemetry.batch(SHARD, EMPTY)
+    assert [line["events"] for line in told.lines("late_seen")] == [4, 8]
+    assert told.lines("late_seen")[1]["position"] == f"{POSITION.sequence}:3"
+    assert told.lines("late_seen")[1]["shard"] == SHARD
+
+
+@pytest.mark.parametrize("event", ["lease_lost", "shard_ended"])
+def test_what_was_not_said_is_said_when_the_shard_leaves(told: Told, event: str) -> None:
+    for _ in range(2):
+        EVENTS["late_seen"](told.telemetry)
+    EVENTS[event](told.telemetry)
+    assert [line["event"] for line in told.lines()][-2:] == ["late_seen", event]
+    assert told.lines("late_seen")[1]["events"] == 4
+
+
+@pytest.mark.parametrize("event", ["lease_lost", "shard_ended", "shard_released"])
+def test_a_shard_that_leaves_takes_its_gauges_along(told: Told, event: str) -> None:
+    shard_initialised(told.telemetry)
+    told.telemetry.batch(SHARD, batch_of())
+    assert told.value("shards_owned") == 1
+    EVENTS[event](told.telemetry)
+    text = generate_latest(told.registry).decode()
+    left = {line.partition("{")[0] for line in text.splitlines() if SHARD in line}
+    assert left == {"streamgauge_records_received_total", "streamgauge_bytes_received_total"}
+    assert told.value("shards_owned") == 0
+    assert told.health.report().shards == {}
+
+
+def test_a_shard_may_come_back(told: Told) -> None:
+    shard_initialised(told.telemetry, resumed=False)
+    told.telemetry.lease_lost(shard=SHARD)
+    shard_initialised(told.telemetry)
+    told.telemetry.batch(SHARD, batch_of())
+    assert told.value("leases_acquired_total") == 2
+    assert told.value("leases_lost_total") == 1
+    assert told.value("shards_owned") == 1
+    assert told.value("epoch", shard=SHARD) == 4
+    assert told.value("state_restores_total", result="empty") == 1
+    assert told.value("state_restores_total", result="resumed") == 1
+
+
+def test_a_refused_shard_is_held_and_parked(told: Told) -> None:
+    EVENTS["shard_refused"](told.telemetry)
+    told.clock.seconds += 10_000
+    assert told.value("shards_owned") == 1
+    assert told.value("state_restores_total", result="refused") == 1
+    assert told.health.report().live
+
+
+def test_a_shard_without_a_batch_claims_no_lag(told: Told) -> None:
+    """A lag of 0 would say that a parked shard is fine."""
+    EVENTS["shard_refused"](told.telemetry)
+    told.clock.seconds += 10
+    text = generate_latest(told.registry).decode()
+    gauges = {line.partition("{")[0] for line in text.splitlines() if SHARD in line and "_total" not in line}
+    assert gauges == {"streamgauge_checkpoint_age_seconds"}
+    assert told.value("checkpoint_age_seconds", shard=SHARD) == 10
+
+
+def test_releasing_a_shard_that_has_left_says_nothing(told: Told) -> None:
+    shard_initialised(told.telemetry)
+    EVENTS["lease_lost"](told.telemetry)
+    told.telemetry.activity(shard=SHARD, activity=Activity.WAITING_FOR_DAEMON)
+    told.telemetry.shard_released(shard=SHARD)
+    assert told.lines("shard_released") == []
+    assert told.health.report().shards == {}
+
+
+def test_the_age_of_the_checkpoint_grows_until_the_next(told: Told) -> None:
+    shard_initialised(told.telemetry)
+    told.clock.seconds += 42
+    assert told.value("checkpoint_age_seconds", shard=SHARD) == 42
+    told.telemetry.checkpointed(shard=SHARD, position=None)
+    assert told.value("checkpoint_age_seconds", shard=SHARD) == 0
+
+
+def test_the_outbox_is_full_between_commit_and_delivery(told: Told) -> None:
+    committed(told.telemetry)
+    assert told.value("outbox_rows", shard=SHARD) == 6
+    EVENTS["delivered"](told.telemetry)
+    assert told.value("outbox_rows", shard=SHARD) == 0
+    assert told.value("emit_delay_seconds_sum") == 1.1
+
+
+def test_results_of_commits(told: Told) -> None:
+    for event in ("committed", "commit_retry", "commit_retry", "commit_failed", "fenced"):
+        EVENTS[event](told.telemetry)
+    results = {result: told.value("commits_total", result=result) for result in ("ok", "retry", "failed", "fenced")}
+    assert results == {"ok": 1, "retry": 2, "failed": 1, "fenced": 1}
+    assert told.value("fenced_total") == 1
+    assert told.value("state_bytes", shard=SHARD) == 10_234
+
+
+def test_restarts_of_the_daemon_are_counted_after_the_first(told: Told) -> None:
+    EVENTS["daemon_started"](told.telemetry)
+    assert (told.value("daemon_up"), told.value("daemon_restarts_total")) == (1, 0)
+    EVENTS["daemon_ended"](told.telemetry)
+    EVENTS["daemon_started"](told.telemetry)
+    assert (told.value("daemon_up"), told.value("daemon_restarts_total")) == (1, 1)
+
+
+def test_a_delivery_is_counted_and_is_progress(told: Told) -> None:
+    delivery: DeliveryObserver = told.telemetry.delivery(SHARD)
+    delivery.batch("firehose:rows", 0.25)
+    assert told.health.report().shards[SHARD].activity is Activity.DELIVERING
+    delivery.put("firehose:rows", "sent", 5, 1_000)
+    delivery.put("firehose:rows", "failed", 2, 400)
+    delivery.retry("firehose:rows", "throttled", 2, 0.2)
+    assert told.health.report().shards[SHARD].activity is Activity.WAITING_FOR_SINK
+    assert told.value("sink_rows_total", sink="firehose:rows", result="sent") == 5
+    assert told.value("sink_rows_total", sink="firehose:rows", result="failed") == 2
+    assert told.value("sink_bytes_total", sink="firehose:rows") == 1_000
+    assert told.value("sink_batches_total", sink="firehose:rows") == 1
+    assert told.value("sink_retries_total", sink="firehose:rows", reason="throttled") == 1
+    assert told.value("sink_put_duration_seconds_sum", sink="firehose:rows") == 0.25
+
+
+def test_a_sink_that_is_down_does_not_flood_the_log(told: Told) -> None:
+    for _ in range(10):
+        EVENTS["sink_retry"](told.telemetry)
+        told.clock.seconds += 9
+    assert [line["rows"] for line in told.lines("sink_retry")] == [7, 49]
+
+
+def test_long_lines_of_the_daemon_are_cut(told: Told) -> None:
+    told.telemetry.daemon_log(level="ERROR", logger="a", message="m" * 50_000, extra={"stack_trace": "s" * 50_000})
+    (line,) = told.lines()
+    assert len(line["message"]) < 5_000
+    assert len(line["daemon_stack_trace"]) < 5_000
+
+
+def secret_errors() -> list[Any]:
+    return [
+        KeyError(SECRET),
+        ValueError(f"cannot use {SECRET}"),
+        AssertionError(SECRET),
+        UnicodeEncodeError("utf-8", SECRET, 0, 1, SECRET),
+    ]
+
+
+@pytest.mark.parametrize("error", secret_errors(), ids=lambda error: type(error).__name__)
+def test_no_error_brings_data_into_the_log(told: Told, error: BaseException) -> None:
+    wrapped = RetryableError("the table does not answer")
+    wrapped.__cause__ = error
+    wrapped.add_note(SECRET)
+    told.telemetry.failed(error=wrapped, shard=SHARD)
+    told.telemetry.failed(error=error)
+    told.telemetry.commit_retry(shard=SHARD, step="fence", error=error, wait_seconds=1)
+    told.telemetry.commit_failed(shard=SHARD, step="fence", error=error)
+    told.telemetry.shard_refused(shard=SHARD, error=error)
+    assert len(told.lines()) == 5
+    assert SECRET not in told.stream.getvalue()
+    assert "the table does not answer" in told.stream.getvalue()

@@ -1,0 +1,132 @@
+"""The metrics that exist, and their page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from consumer.telemetry.metrics import DEFINITIONS, GROUPS, Kind, Metrics, new_registry
+from consumer.telemetry.metrics_page import metrics_page
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+API = {
+    "records_received_total": "stream shard",
+    "bytes_received_total": "stream shard",
+    "batches_total": "stream",
+    "batch_records": "stream",
+    "iterator_age_seconds": "stream shard",
+    "watermark_timestamp_seconds": "stream shard",
+    "event_time_lag_seconds": "stream shard",
+    "last_batch_timestamp_seconds": "stream shard",
+    "process_duration_seconds": "stream",
+    "records_filtered_total": "stream",
+    "records_late_total": "stream window",
+    "records_dead_lettered_total": "stream reason",
+    "records_replayed_total": "stream",
+    "records_misrouted_total": "stream",
+    "windows_open": "stream shard window",
+    "results_emitted_total": "stream window",
+    "emit_delay_seconds": "stream",
+    "state_bytes": "stream shard",
+    "commits_total": "stream result",
+    "commit_duration_seconds": "stream",
+    "commit_bytes": "stream",
+    "state_restores_total": "stream result",
+    "restore_duration_seconds": "stream",
+    "fenced_total": "stream",
+    "epoch": "stream shard",
+    "checkpoint_age_seconds": "stream shard",
+    "sink_rows_total": "stream sink result",
+    "sink_bytes_total": "stream sink",
+    "sink_batches_total": "stream sink",
+    "sink_retries_total": "stream sink reason",
+    "sink_put_duration_seconds": "stream sink",
+    "outbox_rows": "stream shard",
+    "shards_owned": "stream",
+    "leases_acquired_total": "stream",
+    "leases_lost_total": "stream",
+    "shards_ended_total": "stream",
+    "daemon_up": "stream",
+    "daemon_restarts_total": "stream",
+    "build_info": "version",
+    "pipeline_info": "stream hash",
+}
+"""Dashboards and alerts are written against these: to rename or remove one is a breaking change."""
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Metrics:
+    return Metrics(registry, stream="clicks")
+
+
+def test_names_and_labels_are_the_api() -> None:
+    assert {name: " ".join(definition.labels) for name, definition in DEFINITIONS.items()} == API
+
+
+def test_every_definition_stands_once() -> None:
+    assert sum(len(group.metrics) for group in GROUPS) == len(DEFINITIONS)
+
+
+def test_names_say_type_and_unit() -> None:
+    for name, definition in DEFINITIONS.items():
+        assert name.endswith("_total") == (definition.kind is Kind.COUNTER), name
+        assert bool(definition.buckets) == (definition.kind is Kind.HISTOGRAM), name
+        assert list(definition.buckets) == sorted(set(definition.buckets)), name
+        assert definition.help.endswith("."), name
+
+
+def test_page_is_current() -> None:
+    """If this fails: python -m consumer.telemetry.metrics_page > docs/metrics.md."""
+    assert PAGE.read_text(encoding="utf-8") == metrics_page()
+
+
+def test_everything_is_exported_under_its_name(registry: CollectorRegistry, metrics: Metrics) -> None:
+    text = generate_latest(registry).decode()
+    for name, definition in DEFINITIONS.items():
+        assert f"# TYPE streamgauge_{name} {definition.kind}\n" in text, name
+    assert "_created" not in text
+
+
+def test_the_stream_label_is_filled_in(registry: CollectorRegistry, metrics: Metrics) -> None:
+    metrics.counter("records_late_total", window="views").inc(3)
+    assert registry.get_sample_value("streamgauge_records_late_total", {"stream": "clicks", "window": "views"}) == 3
+
+
+def test_a_wrong_label_or_name_is_refused(metrics: Metrics) -> None:
+    with pytest.raises(KeyError):
+        metrics.counter("records_late_total", shard="s")
+    with pytest.raises(KeyError):
+        metrics.counter("records_late_total")
+    with pytest.raises(KeyError):
+        metrics.gauge("nothing")
+    with pytest.raises(AssertionError):
+        metrics.gauge("batches_total")
+
+
+def test_forgetting_a_shard_removes_its_gauges_alone(registry: CollectorRegistry, metrics: Metrics) -> None:
+    for shard in ("gone", "kept"):
+        metrics.gauge("windows_open", shard=shard, window="views").set(2)
+        metrics.gauge("epoch", shard=shard).set(1)
+        metrics.counter("records_received_total", shard=shard).inc(7)
+    metrics.forget_shard("gone")
+    metrics.forget_shard("never seen")
+    samples = [sample for metric in registry.collect() for sample in metric.samples]
+    shards = {(sample.name, sample.labels["shard"]) for sample in samples if "shard" in sample.labels}
+    assert shards == {
+        ("streamgauge_windows_open", "kept"),
+        ("streamgauge_epoch", "kept"),
+        ("streamgauge_records_received_total", "kept"),
+        ("streamgauge_records_received_total", "gone"),
+    }
+
+
+def test_the_registry_tells_about_the_process() -> None:
+    assert new_registry().get_sample_value("process_cpu_seconds_total") is not None
