@@ -16,7 +16,7 @@ from consumer.core.compile import Program, compile_pipeline
 from consumer.environment import default_identifier
 from consumer.errors import EXIT_FAILURE, EXIT_OK, FencedError, RetryableError, SetupError, StreamgaugeError
 from consumer.pipeline.load import load
-from consumer.pipeline.model import Pipeline
+from consumer.pipeline.model import Pipeline, StdoutSink
 from consumer.runtime import clock
 from consumer.runtime.clock import Stop
 from consumer.runtime.commit import ShardOrigin, Surroundings, check_application
@@ -52,7 +52,8 @@ def run(path: Path, environ: Mapping[str, str], *, log_level: str, metrics_host:
     """
     pipeline = load(path, environ)
     program = compile_pipeline(pipeline)
-    progress = Progress(clock.monotonic)
+    # Rows on standard output would garble a live line on the same terminal.
+    progress = None if _writes_to_stdout(pipeline) else Progress(clock.monotonic)
     logger = configure_logging(level=log_level, now_ms=clock.now_ms)
     registry = new_registry()
     health = Health(clock.monotonic)
@@ -70,7 +71,8 @@ def run(path: Path, environ: Mapping[str, str], *, log_level: str, metrics_host:
             host=metrics_host, port=pipeline.worker.metrics_port, registry=registry, health=health, logger=logger
         )
         stack.enter_context(monitoring)
-        stack.enter_context(show(progress))
+        if progress is not None:
+            stack.enter_context(show(progress))
         try:
             status = _Worker(program, environ, telemetry, quick_start=quick_start).run()
         except Exception as error:  # noqa: BLE001 - told without payloads, and the process ends with its status
@@ -78,6 +80,11 @@ def run(path: Path, environ: Mapping[str, str], *, log_level: str, metrics_host:
             status = error.exit_status if isinstance(error, StreamgaugeError) else EXIT_FAILURE
         telemetry.worker_stopped(status=status)
         return status
+
+
+def _writes_to_stdout(pipeline: Pipeline) -> bool:
+    targets = [*(route.target for route in pipeline.sinks), pipeline.late, pipeline.dead_letter]
+    return any(isinstance(target, StdoutSink) for target in targets)
 
 
 class _Worker:
