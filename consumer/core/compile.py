@@ -35,7 +35,7 @@ from consumer.core.decode import (
 )
 from consumer.core.expressions import Emitter, local
 from consumer.core.ids import result_id
-from consumer.core.times import MAX_TIME_MS, MIN_TIME_MS, TimeReader, format_time
+from consumer.core.times import FRACTION_MS, MAX_TIME_MS, MIN_TIME_MS, TimeReader, format_time
 from consumer.core.windows import Closed, Group, Key, SessionWindows, TumblingWindows, Windows
 from consumer.pipeline.definitions import definitions_hash, window_hash
 from consumer.pipeline.model import Apply, Name, Pipeline, Session, Tumbling, Type, Window
@@ -85,6 +85,7 @@ def compile_pipeline(pipeline: Pipeline, *, check_alignment: bool = True) -> Pro
     misrouted. Off for inputs that have no partition keys.
     """
     event = event_type(pipeline.events.fields)
+    read_time = TimeReader()
     constants: dict[str, Any] = {
         "UNDECODABLE": UNDECODABLE,
         "Fault": faults.Fault,
@@ -92,7 +93,9 @@ def compile_pipeline(pipeline: Pipeline, *, check_alignment: bool = True) -> Pro
         "decode": msgspec.json.Decoder(event).decode,
         "reread": rereader(event, pipeline.events.fields),
         "inspect": inspect,
-        "read_time": TimeReader(),
+        "read_time": read_time,
+        "seconds_ms": read_time.seconds_ms,
+        "fraction_ms": FRACTION_MS,
         "text_time": text_time,
         "check_time": check_time,
         "functions": functions,
@@ -268,6 +271,7 @@ class _Loop:
         self._emit = emit
         self._pipeline = pipeline
         self._accumulators = accumulators
+        self._start_is_of: tuple[int, int] | None = None
         self._aligned = check_alignment and any(window.aligned for window in pipeline.windows)
 
     def emit(self) -> None:
@@ -315,8 +319,10 @@ class _Loop:
     def _decode(self) -> None:
         emit, events = self._emit, self._pipeline.events
         emit.line("data = record.data")
-        suspect = f"len(data) > {2 * DEPTH_MAX} and (len(data) > {events.max_bytes} or {_MANY_BRACKETS})"
-        with emit.block(f"if not data.isascii() or {suspect}:"):
+        # Levels of arrays alone take two bytes each, levels of objects alone take five.
+        nested = f'size > {2 * DEPTH_MAX} and (size > {5 * DEPTH_MAX} or b"[" in data) and {_MANY_BRACKETS}'
+        emit.line("size = len(data)")
+        with emit.block(f"if not data.isascii() or size > {events.max_bytes} or {nested}:"):
             emit.line(f"inspect(data, {events.max_bytes})")
         with emit.block("try:"):
             emit.line("event = decode(data)")
@@ -333,7 +339,10 @@ class _Loop:
     def _timestamp(self, name: str, *, nullable: bool) -> None:
         emit, value = self._emit, local(name)
         with emit.block(f"if {value}.__class__ is str:"):
-            emit.line(f"{value} = text_time({name!r}, {value}, read_time)")
+            with emit.block("try:"):
+                emit.line(f"{value} = seconds_ms[{value}[:20]] + fraction_ms[{value}[20:]]")
+            with emit.block("except KeyError:"):
+                emit.line(f"{value} = text_time({name!r}, {value}, read_time)")
         present = f"{value} is not None and " if nullable else ""
         with emit.block(f"elif {present}not {MIN_TIME_MS} <= {value} <= {MAX_TIME_MS}:"):
             emit.line(f"check_time({name!r}, {value})")
@@ -363,8 +372,8 @@ class _Loop:
             return
         emit.line(f"time_ms = {local(pipeline.events.time)}")
         if pipeline.events.max_future_ms is not None:
-            ahead = f"time_ms > record.arrival_ms + {pipeline.events.max_future_ms}"
-            with emit.block(f"if record.arrival_ms is not None and {ahead}:"):
+            emit.line("arrival_ms = record.arrival_ms")
+            with emit.block(f"if arrival_ms is not None and time_ms > arrival_ms + {pipeline.events.max_future_ms}:"):
                 emit.line("raise Fault(faults.FUTURE_TIMESTAMP, 'ahead of its arrival by more than max_future')")
 
     def _evaluate(self) -> list[list[str]]:
@@ -400,8 +409,10 @@ class _Loop:
 
     def _tumbling(self, number: int, window: Window, kind: Tumbling, values: list[str]) -> None:
         emit, size_ms, offset_ms = self._emit, kind.size_ms, kind.offset_ms % kind.size_ms
-        since = f"(time_ms - {offset_ms})" if offset_ms else "time_ms"
-        emit.line(f"start_ms = time_ms - {since} % {size_ms}")
+        if self._start_is_of != (size_ms, offset_ms):
+            since = f"(time_ms - {offset_ms})" if offset_ms else "time_ms"
+            emit.line(f"start_ms = time_ms - {since} % {size_ms}")
+            self._start_is_of = (size_ms, offset_ms)
         with emit.block(f"if start_ms != pane{number}_ms:"):
             with emit.block(f"if start_ms + {size_ms - 1} <= watermark_ms:"):
                 emit.line(f"core.late(record, {number}, start_ms, start_ms + {size_ms}, time_ms, watermark_ms)")

@@ -122,31 +122,39 @@ class SessionWindows:
         self._pushed = 0
 
     def place(self, key: Key, time_ms: int, watermark_ms: int) -> Group | None:
-        """Return the session that an event belongs to: extended, merged or new. None: the event is late."""
-        sessions = self._of(key)
+        """Return the session that an event belongs to: extended, merged or new. None: the event is late.
+
+        The caller has moved the key's sessions to `dirty`, if it has any.
+        """
+        entry = self.dirty.get(key)
+        if entry is None:
+            return self._open(key, time_ms, [], watermark_ms)
+        sessions = _sessions(entry)
         touched = [session for session in sessions if self._touches(session, time_ms)]
         if not touched:
-            if time_ms + self._gap_ms - 1 <= watermark_ms:
-                return None
-            return self._open(key, time_ms, sessions)
+            return self._open(key, time_ms, sessions, watermark_ms)
         session = touched[0]
         for later in touched[1:]:
             self._merge(session, later)
             session.last_ms = later.last_ms
         session.first_ms = min(session.first_ms, time_ms)
         session.last_ms = max(session.last_ms, time_ms)
-        self._keep(key, [other for other in sessions if other is session or other not in touched])
+        if len(touched) > 1:
+            self._keep(key, [other for other in sessions if other is session or other not in touched])
         return session
 
     def _touches(self, session: Group, time_ms: int) -> bool:
         touches: bool = session.first_ms - self._gap_ms <= time_ms <= session.last_ms + self._gap_ms
         return touches
 
-    def _open(self, key: Key, time_ms: int, sessions: list[Group]) -> Group:
+    def _open(self, key: Key, time_ms: int, sessions: list[Group], watermark_ms: int) -> Group | None:
+        end_ms = time_ms + self._gap_ms
+        if end_ms - 1 <= watermark_ms:
+            return None
         session = self._new()
         session.first_ms = session.last_ms = time_ms
-        self._keep(key, sorted([*sessions, session], key=_first_ms))
-        self._expect(key, time_ms + self._gap_ms)
+        self.dirty[key] = sorted([*sessions, session], key=_first_ms) if sessions else session
+        self._expect(key, end_ms)
         return session
 
     def _of(self, key: Key) -> list[Group]:
