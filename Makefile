@@ -34,7 +34,7 @@ lint: $(STAMP) ## check style and types
 	$(BIN)/mypy
 
 bench: $(STAMP) ## measure; figures go to bench/results.json
-	$(BIN)/python bench/end_to_end.py $(ARGS)
+	$(BIN)/python -m bench.end_to_end $(ARGS)
 
 lock: $(STAMP) ## resolve the dependencies again
 	$(BIN)/python -m pip install --quiet uv

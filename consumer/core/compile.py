@@ -279,7 +279,7 @@ class _Loop:
         with emit.block("def apply(core, records):"):
             emit.line("watermark_ms = core.watermark_ms")
             emit.line("due_ms = core.due_ms()")
-            emit.line("filtered = 0")
+            emit.line("filtered = size_bytes = 0")
             for number, window in enumerate(self._pipeline.windows):
                 emit.line(f"windows{number} = core.windows[{number}]")
                 if isinstance(window.kind, Tumbling):
@@ -290,6 +290,7 @@ class _Loop:
                 self._record()
             emit.line("core.watermark_ms = watermark_ms")
             emit.line("core.counts.filtered += filtered")
+            emit.line("core.size_bytes = size_bytes")
 
     def _record(self) -> None:
         emit = self._emit
@@ -322,6 +323,7 @@ class _Loop:
         # Levels of arrays alone take two bytes each, levels of objects alone take five.
         nested = f'size > {2 * DEPTH_MAX} and (size > {5 * DEPTH_MAX} or b"[" in data) and {_MANY_BRACKETS}'
         emit.line("size = len(data)")
+        emit.line("size_bytes += size")
         with emit.block(f"if not data.isascii() or size > {events.max_bytes} or {nested}:"):
             emit.line(f"inspect(data, {events.max_bytes})")
         with emit.block("try:"):

@@ -30,10 +30,11 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a batch led to: finished rows in order, and its counts."""
+    """What a batch led to: finished rows in order, its counts, and the bytes of the records not skipped."""
 
     rows: list[Row]
     counts: Counts
+    size_bytes: int = 0
 
 
 class Core:
@@ -46,6 +47,7 @@ class Core:
         self.windows: list[Windows] = [window.open() for window in program.windows]
         self.counts = Counts()
         self.rows: list[Row] = []
+        self.size_bytes = 0
         self._program = program
         self._pipeline = program.pipeline
 
@@ -138,7 +140,7 @@ class Processor:
         """Process records in shard order. An exception leaves the state unusable: it is a bug, not bad data."""
         fresh = records[self._replayed(records) :]
         core = self._core
-        core.counts, core.rows = Counts(len(records), len(records) - len(fresh)), []
+        core.counts, core.rows, core.size_bytes = Counts(len(records), len(records) - len(fresh)), [], 0
         if fresh:
             self._program.apply(core, fresh)
             last = fresh[-1]
@@ -146,7 +148,7 @@ class Processor:
             if last.sequence_number is not None:
                 self.position = Position.of(last)
         self.totals.add(core.counts)
-        return Outcome(core.rows, core.counts)
+        return Outcome(core.rows, core.counts, core.size_bytes)
 
     def _replayed(self, records: Sequence[Record]) -> int:
         """Return how many records at the front are at or before the position."""

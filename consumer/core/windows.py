@@ -120,6 +120,7 @@ class SessionWindows:
         self._gone: set[Key] = set()
         self._expiry: list[tuple[int, int, Key]] = []
         self._pushed = 0
+        self._open_count = 0
 
     def place(self, key: Key, time_ms: int, watermark_ms: int) -> Group | None:
         """Return the session that an event belongs to: extended, merged or new. None: the event is late.
@@ -134,6 +135,7 @@ class SessionWindows:
         if not touched:
             return self._open(key, time_ms, sessions, watermark_ms)
         session = touched[0]
+        self._open_count -= len(touched) - 1
         for later in touched[1:]:
             self._merge(session, later)
             session.last_ms = later.last_ms
@@ -151,6 +153,7 @@ class SessionWindows:
         end_ms = time_ms + self._gap_ms
         if end_ms - 1 <= watermark_ms:
             return None
+        self._open_count += 1
         session = self._new()
         session.first_ms = session.last_ms = time_ms
         self.dirty[key] = sorted([*sessions, session], key=_first_ms) if sessions else session
@@ -184,6 +187,7 @@ class SessionWindows:
             due = [session for session in sessions if self._end_ms(session) - 1 <= watermark_ms]
             for session in due:
                 yield Closed(self._end_ms(session), session.first_ms, key, session)
+            self._open_count -= len(due)
             left = sessions[len(due) :]
             if due:
                 self._drop(key, left)
@@ -204,7 +208,7 @@ class SessionWindows:
 
     def open_count(self) -> int:
         """Return how many sessions are open."""
-        return sum(1 for part in (self.dirty, self.clean) for _ in _each(part))
+        return self._open_count
 
     def dirty_count(self) -> int:
         """Return how many keys changed since the last fold."""
@@ -228,11 +232,12 @@ class SessionWindows:
     def restore(self, gone: Iterable[Key], sessions: Iterable[tuple[Key, Group]]) -> None:
         """Apply stored changes."""
         for key in gone:
-            self.clean.pop(key, None)
+            self._open_count -= len(_sessions(self.clean.pop(key, None)))
         by_key: dict[Key, list[Group]] = {}
         for key, session in sessions:
             by_key.setdefault(key, []).append(session)
         for key, of_key in by_key.items():
+            self._open_count += len(of_key) - len(_sessions(self.clean.get(key)))
             self.clean[key] = of_key[0] if len(of_key) == 1 else of_key
             self._expect(key, self._end_ms(of_key[0]))
 

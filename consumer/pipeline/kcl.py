@@ -24,6 +24,29 @@ _ELSEWHERE = {
 """Properties in lower case that the worker sets itself, and what sets them."""
 
 
+_NUMBERS = (
+    "maxRecords",
+    "idleTimeBetweenReadsInMillis",
+    "failoverTimeMillis",
+    "leaseAssignmentIntervalMillis",
+    "reBalanceThresholdPercentage",
+    "logWarningForTaskAfterMillis",
+    "shutdownGraceMillis",
+    "timeoutInSeconds",
+)
+_SPELLINGS = {name.lower(): name for name in (*_NUMBERS, "retrievalMode", "disableWorkerMetrics", "metricsLevel")}
+"""Properties that have a default of ours: in another spelling they would stand beside it, and either might win."""
+
+
+def check_value(name: str, value: object) -> str | None:
+    """Return why a text or bool is no value for a property, None if it is one. Other types are checked elsewhere."""
+    if name not in _NUMBERS or not isinstance(value, str | bool) or value == "0":
+        return None
+    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,8}", value):
+        return None
+    return "must be a whole number above 0"
+
+
 def check_property(name: str) -> str | None:
     """Return why a property cannot be set, None if it can. The daemon finds properties in any case of letters."""
     if not re.fullmatch(KCL_NAME, name):
@@ -33,5 +56,7 @@ def check_property(name: str) -> str | None:
         return "cannot be set here: the AWS_ENDPOINT_URL variables set endpoints, for the worker's own calls too"
     if "credentialsprovider" in lowered:
         return "cannot be set here: credentials come from the usual AWS chain, for the worker's own calls too"
+    if _SPELLINGS.get(lowered, name) != name:
+        return f"is spelled {_SPELLINGS[lowered]}"
     reason = _ELSEWHERE.get(lowered)
     return None if reason is None else f"cannot be set here: {reason}"

@@ -21,7 +21,7 @@ from consumer.pipeline.expressions import (
     parse_aggregate,
     parse_expression,
 )
-from consumer.pipeline.kcl import check_property
+from consumer.pipeline.kcl import check_property, check_value
 from consumer.pipeline.problems import Path, ProblemList
 from consumer.pipeline.schema import (
     APPLICATION_NAME,
@@ -112,6 +112,7 @@ class _Checker:
         self._tables()
         for name, path in self._keys(("worker", "kcl")):
             self._refuse(path, check_property(name), at_key=True)
+            self._refuse(path, check_value(name, self._at(*path)))
 
     # Fields, time, partition key
 

@@ -18,7 +18,7 @@ from typing import Protocol, TypeVar
 
 from consumer.core.compile import Program
 from consumer.core.processor import Outcome, Processor
-from consumer.errors import FencedError, RefusedError, RetryableError
+from consumer.errors import CorruptStateError, FencedError, RefusedError, RetryableError, StreamgaugeError
 from consumer.records import Position, Record, Row
 from consumer.sinks.base import Router
 from consumer.state.base import (
@@ -36,6 +36,9 @@ from consumer.telemetry.events import CommitStep, Telemetry
 
 SMALL_STATE_GROUPS = 1000
 """Up to this many open groups a commit writes a base: no delta would be worth its object."""
+PENDING_BYTES_MAX = 8 * 1024 * 1024
+DIRTY_GROUPS_MAX = 200_000
+"""Rows and changed groups beyond these are committed at once: they would make too large an entry."""
 RETRY_SECONDS_MAX = 300.0
 """How long a call to the state store is tried again before the process gives up."""
 _RETRY_BASE_SECONDS = 0.1
@@ -90,25 +93,33 @@ class Mode(Enum):
     """Another owner has the state, or the worker stops while a sink is down."""
 
 
-Checkpoint = Callable[[Position], None]
+Checkpoint = Callable[[Position], bool]
+"""Checkpoints at the source; False means that it did not work now and must be tried again later."""
+
+
+class StoppedError(Exception):
+    """The worker stops while the state store is in trouble; what is stored is whole."""
 
 
 class ShardOwner:
     """Owns a shard's state from INIT on, as one epoch."""
 
-    def __init__(self, around: Surroundings, shard: str, origin: ShardOrigin) -> None:
+    def __init__(self, around: Surroundings, shard: str, origin: Callable[[str], ShardOrigin]) -> None:
         self.shard = shard
         self.mode = Mode.PARKED
         self._around = around
-        self._origin = origin
+        self._find_origin = origin
+        self._origin = ShardOrigin(("0", "0"), ())
         self._generation = around.application.generation
         self._processor = Processor(around.program, shard, self._generation)
         self._epoch = 0
         self._commit_no = -1
         self._manifest: tuple[Entry, ...] = ()
         self._state_bytes = 0
+        self._superseded: list[Entry] = []
         self._pending: list[Row] = []
         self._pending_since: float | None = None
+        self._pending_bytes = 0
         self._unacknowledged = False
         self._changed = False
         self._delivered: Position | None = None
@@ -124,6 +135,7 @@ class ShardOwner:
         started = self._around.clock.monotonic()
         # 1. The pipeline is checked before anything is written: a wrong worker must not fence a healthy owner.
         self._check_application()
+        self._origin = self._retrying("load", lambda: self._find_origin(self.shard))
         # The claim fences every earlier owner; 2. its answer is the item.
         claim = self._retrying("claim", lambda: self._around.store.claim(self.shard))
         self._epoch = claim.epoch
@@ -176,6 +188,8 @@ class ShardOwner:
     def _restore(self, state: ShardState, checkpoint: Position | None) -> Sequence[Row]:
         self._check_state(state, checkpoint)
         entries = [state.inline] if state.inline is not None else [self._read(e) for e in state.manifest]
+        if hashlib.sha256(entries[-1]).hexdigest() != state.sha256:
+            raise CorruptStateError(f"the snapshot of {self.shard} does not match the hash in its state item")
         self._processor, outbox = Processor.restore(self._around.program, self.shard, self._generation, entries)
         if self._processor.position != state.position:
             raise RefusedError(f"the snapshot of {self.shard} is not at the position its state item names")
@@ -229,6 +243,7 @@ class ShardOwner:
             if self._pending_since is None:
                 self._pending_since = self._around.clock.monotonic()
             self._pending += outcome.rows
+            self._pending_bytes += sum(len(row.data) for row in outcome.rows)
         return outcome
 
     @property
@@ -237,7 +252,9 @@ class ShardOwner:
         return self._processor
 
     def commit_is_due(self) -> bool:
-        """Return whether a result has waited for `emit_delay`, or anything else for `commit_interval`."""
+        """Return whether a result has waited for `emit_delay`, anything else for `commit_interval`, or it is much."""
+        if self._pending_bytes > PENDING_BYTES_MAX or self._processor.dirty_groups() > DIRTY_GROUPS_MAX:
+            return True
         state = self._around.program.pipeline.state
         now = self._around.clock.monotonic()
         if self._pending_since is not None and (now - self._pending_since) * 1000 >= state.emit_delay_ms:
@@ -258,7 +275,7 @@ class ShardOwner:
         outbox, since = self._pending, self._pending_since
         # 1-3.
         self._write_commit(outbox, ended=ended)
-        self._pending, self._pending_since = [], None
+        self._pending, self._pending_since, self._pending_bytes = [], None, 0
         # 4. Send; only rows that failed are tried again.
         if outbox:
             started = self._around.clock.monotonic()
@@ -275,10 +292,12 @@ class ShardOwner:
         # 5. The source's checkpoint may lag the state, never lead it, nor what this lease was given.
         position = self._processor.position
         if not ended and position is not None and self._delivered is not None:
-            checkpoint(min(position, self._delivered))
+            done = checkpoint(min(position, self._delivered))
+            self._changed = self._changed or not done
         # 6. The next commit records that the outbox was delivered; an ended state does so now.
         if ended and outbox:
             self._write_commit([], ended=True, was_ended=True)
+        self._delete_superseded()
 
     def finish(self, checkpoint: Checkpoint) -> None:
         """Commit what is left, and that it was delivered, before the lease goes."""
@@ -290,10 +309,9 @@ class ShardOwner:
     def _write_commit(self, outbox: Sequence[Row], *, ended: bool, was_ended: bool = False) -> None:
         """Do steps 1 to 3. Commit 0 is an ordinary commit with another condition."""
         around, started = self._around, self._around.clock.monotonic()
-        superseded = self._manifest
         commit_no = self._commit_no + 1
         # 1. Freeze: everything since the last commit, and the rows to be sent, become one entry.
-        base = self._base_is_due()
+        base = not self._manifest or (not was_ended and self._base_is_due())
         changed_groups = self._processor.dirty_groups()
         data = self._processor.freeze(outbox, base=base)
         # 2. Write it under a name nobody else can have.
@@ -322,6 +340,7 @@ class ShardOwner:
         )
         # 3. Fence.
         self._fence(state, was_ended=was_ended)
+        self._superseded += [entry for entry in self._manifest if entry not in manifest]
         self._commit_no, self._manifest = commit_no, manifest
         self._state_bytes = len(data) if inline else sum(entry.size for entry in manifest)
         self._changed = self._unacknowledged = False
@@ -335,11 +354,10 @@ class ShardOwner:
             rows=len(outbox),
             groups=changed_groups,
         )
-        self._delete_superseded([entry for entry in superseded if entry not in manifest])
 
     def _base_is_due(self) -> bool:
         """Tell whether to write everything: a delta pays only on a base that is larger than all its deltas."""
-        if not self._manifest or len(self._manifest) >= MANIFEST_ENTRIES_MAX:
+        if len(self._manifest) >= MANIFEST_ENTRIES_MAX - 1:  # one place is kept for the last commit of an ended state
             return True
         if sum(self._processor.open_groups().values()) <= SMALL_STATE_GROUPS:
             return True
@@ -375,13 +393,14 @@ class ShardOwner:
         seen_epoch = 0 if claim is None else claim.epoch
         raise FencedError(f"{self.shard} has another owner", epoch=self._epoch, seen_epoch=seen_epoch)
 
-    def _delete_superseded(self, entries: Sequence[Entry]) -> None:
-        """Tidy up; what cannot be deleted now is an orphan, harmless and found by its name."""
+    def _delete_superseded(self) -> None:
+        """Tidy up; what cannot be deleted is an orphan, harmless and found by its name."""
+        entries, self._superseded = self._superseded, []
         if not entries:
             return
         try:
             self._around.store.delete_objects(entries)
-        except RetryableError as error:
+        except StreamgaugeError as error:
             self._around.telemetry.commit_retry(shard=self.shard, step="delete", error=error, wait_seconds=0)
 
     def _send(self, rows: Sequence[Row]) -> None:
@@ -395,7 +414,7 @@ class ShardOwner:
         )
 
     def _retrying(self, step: CommitStep, call: Callable[[], T]) -> T:
-        """Call until it works; RetryableError after RETRY_SECONDS_MAX, or when the worker stops."""
+        """Call until it works; RetryableError after RETRY_SECONDS_MAX, StoppedError when the worker stops."""
         clock, attempt = self._around.clock, 0
         deadline = clock.monotonic() + RETRY_SECONDS_MAX
         while True:
@@ -404,7 +423,9 @@ class ShardOwner:
             except RetryableError as error:
                 wait = min(_RETRY_CAP_SECONDS, _RETRY_BASE_SECONDS * 2**attempt) * clock.random()
                 self._around.telemetry.commit_retry(shard=self.shard, step=step, error=error, wait_seconds=wait)
-                if self._around.pause(wait) or clock.monotonic() > deadline:
+                if self._around.pause(wait):
+                    raise StoppedError(step) from error
+                if clock.monotonic() > deadline:
                     self._around.telemetry.commit_failed(shard=self.shard, step=step, error=error)
                     raise
                 attempt = min(attempt + 1, 10)

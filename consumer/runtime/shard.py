@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedError, RetryableError
 from consumer.records import Position
-from consumer.runtime.commit import Mode, ShardOrigin, ShardOwner, Surroundings
+from consumer.runtime.commit import Checkpoint, Mode, ShardOrigin, ShardOwner, StoppedError, Surroundings
 from consumer.sinks.base import DeliveryStopped
 from consumer.sources.multilang import (
     Channel,
@@ -80,7 +80,7 @@ class ShardRunner:
     def _initialise(self, message: Initialize) -> ShardOwner:
         shard = message.shard_id
         self._around.telemetry.activity(shard=shard, activity=Activity.RESTORING)
-        owner = ShardOwner(self._around, shard, self._origin(shard))
+        owner = ShardOwner(self._around, shard, self._origin)
         try:
             owner.initialise(_position(message))
         except RefusedError as error:
@@ -88,13 +88,12 @@ class ShardRunner:
             self._around.telemetry.shard_refused(shard=shard, error=error)
         except FencedError as error:
             self._go_silent(owner, error)
-        except DeliveryStopped:
+        except (DeliveryStopped, StoppedError):
             owner.mode = Mode.SILENT
         return owner
 
     def _handle(self, channel: Channel, owner: ShardOwner, message: Message) -> None:
-        if isinstance(message, ProcessRecords):
-            self._check_silence(owner)
+        self._check_silence(owner, message)
         try:
             match message:
                 case ProcessRecords():
@@ -116,7 +115,7 @@ class ShardRunner:
         except LeaseLostError:
             # The daemon says so itself with its next message; until then nothing may be written.
             owner.mode = Mode.SILENT
-        except DeliveryStopped:
+        except (DeliveryStopped, StoppedError):
             owner.mode = Mode.SILENT
 
     def _process(self, channel: Channel, owner: ShardOwner, message: ProcessRecords) -> None:
@@ -131,7 +130,7 @@ class ShardRunner:
             owner.shard,
             Batch(
                 counts=outcome.counts,
-                size_bytes=sum(len(record.data) for record in message.records),
+                size_bytes=outcome.size_bytes,
                 watermark_ms=processor.watermark_ms,
                 position=processor.position,
                 newest_arrival_ms=message.records[-1].arrival_ms if message.records else None,
@@ -152,11 +151,11 @@ class ShardRunner:
             self._retry_checkpoint(channel, owner, None)
             self._around.telemetry.shard_ended(shard=owner.shard)
 
-    def _checkpoint(self, channel: Channel, owner: ShardOwner) -> Callable[[Position], None]:
+    def _checkpoint(self, channel: Channel, owner: ShardOwner) -> Checkpoint:
         return lambda position: self._retry_checkpoint(channel, owner, position)
 
-    def _retry_checkpoint(self, channel: Channel, owner: ShardOwner, position: Position | None) -> None:
-        """Checkpoint; give up on what can wait for the next commit, never on a shard's end."""
+    def _retry_checkpoint(self, channel: Channel, owner: ShardOwner, position: Position | None) -> bool:
+        """Checkpoint; return False for what can wait for the next commit. A shard's end is never given up."""
         around = self._around
         deadline = around.clock.monotonic() + CHECKPOINT_RETRY_SECONDS_MAX
         wait = _CHECKPOINT_WAIT_SECONDS
@@ -166,32 +165,39 @@ class ShardRunner:
             except RetryableError as error:
                 if position is not None:
                     around.telemetry.checkpoint_retry(shard=owner.shard, error=str(error), wait_seconds=0)
-                    return
+                    return False
                 if around.pause(wait) or around.clock.monotonic() > deadline:
                     raise
                 around.telemetry.checkpoint_retry(shard=owner.shard, error=str(error), wait_seconds=wait)
                 wait = min(2 * wait, 10)
             else:
                 around.telemetry.checkpointed(shard=owner.shard, position=position)
-                return
+                return True
 
     def _go_silent(self, owner: ShardOwner, error: FencedError) -> None:
         owner.mode = Mode.SILENT
         self._fence = (self._around.clock.monotonic(), error)
         self._around.telemetry.fenced(shard=owner.shard, epoch=error.epoch, seen_epoch=error.seen_epoch)
 
-    def _check_silence(self, owner: ShardOwner) -> None:
-        """Raise FencedError if the lease stays although another owner has the state: a twin of the same name."""
-        if self._fence is None:
+    def _check_silence(self, owner: ShardOwner, message: Message) -> None:
+        """Raise FencedError if the lease stays although another owner has the state: a twin of the same name.
+
+        At the end of the shard at once: no more messages would come, and an end without a checkpoint is wedged.
+        """
+        if self._fence is None or not isinstance(message, ProcessRecords | ShardEnded):
             return
         since, error = self._fence
-        if self._around.clock.monotonic() - since > self._silence_seconds_max:
-            raise FencedError(
-                f"{owner.shard} has another owner, and yet this worker keeps its lease: another worker runs with the "
-                "same worker.identifier; give each its own",
-                epoch=error.epoch,
-                seen_epoch=error.seen_epoch,
-            )
+        waited_seconds = self._around.clock.monotonic() - since
+        if isinstance(message, ShardEnded) or waited_seconds > self._silence_seconds_max:
+            raise self._twin(owner, error)
+
+    def _twin(self, owner: ShardOwner, error: FencedError) -> FencedError:
+        return FencedError(
+            f"{owner.shard} has another owner, and yet this worker keeps its lease: if another worker runs with the "
+            "same worker.identifier, give each its own",
+            epoch=error.epoch,
+            seen_epoch=error.seen_epoch,
+        )
 
 
 def _position(message: Initialize) -> Position | None:

@@ -53,6 +53,7 @@ class _Shard:
         self.lines = ShardLines(telemetry.logger, shard, telemetry.monotonic)
         self.delivery = ShardDelivery(telemetry.metrics, telemetry.health, self.lines, shard)
         self.owned = False
+        self.thread = threading.get_ident()
 
 
 class Telemetry:
@@ -141,6 +142,11 @@ class Telemetry:
         """An error that ends the worker: where it came from, and its message only if it cannot quote data."""
         where = {} if shard is None else {"shard": shard}
         self.logger.critical("failed", error=describe(error), exception=safe_traceback(error), **where)
+
+    def stream_ignores_keys(self, *, stream: str) -> None:
+        """The stream distributes records by itself: aligned windows cannot be right, nearly all is misrouted."""
+        remedy = "set the stream to distribute by partition key, or use windows with combine: false"
+        self.logger.error("stream_ignores_keys", stream=stream, remedy=remedy)
 
     # The daemon
 
@@ -233,10 +239,15 @@ class Telemetry:
         self.logger.info("shard_ended", shard=shard)
 
     def shard_released(self, *, shard: str) -> None:
-        """The shard's thread has ended, whatever went before: nothing of the shard may stay behind."""
-        still_held = shard in self._shards
+        """The shard's thread ends, whatever went before: nothing of the shard may stay behind.
+
+        Unless another thread has the shard by now: a new lease may begin before the old one's thread has ended.
+        """
+        held = self._shards.get(shard)
+        if held is not None and held.thread != threading.get_ident():
+            return
         self._let_go(shard)
-        if still_held:
+        if held is not None:
             self.logger.warning("shard_released", shard=shard)
 
     # Batches
@@ -377,6 +388,7 @@ class Telemetry:
 
     def _hold(self, shard: str) -> _Shard:
         held = self._shard(shard)
+        held.thread = threading.get_ident()
         if not held.owned:
             held.owned = True
             held.series.checkpointed()

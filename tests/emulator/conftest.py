@@ -27,12 +27,12 @@ class MovableClock:
         self._ahead_ms += ms
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def clock() -> MovableClock:
     return MovableClock()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running(clock: MovableClock) -> Iterator[Emulator]:
     with Emulator(clock=clock) as emulator:
         yield emulator
@@ -46,22 +46,22 @@ def aws(running: Emulator) -> Iterator[Emulator]:
     running.settings.change(**{name: getattr(Settings(), name) for name in Settings.__struct_fields__})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kinesis(running: Emulator) -> Any:
     return running.client("kinesis", Config(parameter_validation=False))  # the emulator is to judge, not boto3
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def firehose(running: Emulator) -> Any:
     return running.client("firehose", Config(parameter_validation=False))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3(running: Emulator) -> Any:
     return running.client("s3")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dynamodb(running: Emulator) -> Any:
     return running.client("dynamodb")
 

@@ -567,6 +567,10 @@ def test_what_will_have_another_default_must_be_said(key: str) -> None:
 @pytest.mark.parametrize(
     ("written", "message"),
     [
+        ("maxRecords: many", "must be a whole number above 0"),
+        ("failoverTimeMillis: 10s", "must be a whole number above 0"),
+        ("timeoutInSeconds: true", "must be a whole number above 0"),
+        ("maxrecords: 5", "is spelled maxRecords"),
         ("maxRecords: 0", "the daemon takes 0 for a property that is not set"),
         ('maxRecords: "0"', "the daemon takes 0 for"),
         ("cleanupLeasesUponShardCompletion: false", "the daemon takes false for"),

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import msgspec
 import pytest
 
-from consumer.errors import DaemonError, FencedError, RetryableError
+from consumer.core.processor import Processor
+from consumer.errors import DaemonError, FencedError, RetryableError, SetupError
 from consumer.pipeline.definitions import window_hash
 from consumer.records import Position, Record
 from consumer.runtime import commit
+from consumer.runtime.commit import ShardOrigin
+from consumer.runtime.shard import ShardRunner
 from consumer.state.base import Application, ShardState
 from consumer.state.memory import MemoryStore
 from consumer.testing.fakes import FaultyStore
 from consumer.testing.reference import reference
 from tests.random_pipelines import records
-from tests.runtime.world import SHARD, FakeDaemon, World, random_pipeline
+from tests.runtime.world import FAILOVER_SECONDS, RANGE, SHARD, FakeDaemon, World, random_pipeline
 
 SEED = 11
 
@@ -115,7 +119,7 @@ def test_calls_come_in_the_order_of_the_list(monkeypatch: pytest.MonkeyPatch) ->
     befores = [step.removeprefix("before ") for step in world.steps if step.startswith("before ")]
     assert befores[:4] == ["read_application", "claim", "put_object", "advance"], "INIT and commit 0: no checkpoint"
     first_put = befores.index("put")
-    assert befores[first_put - 3 : first_put + 2] == ["put_object", "advance", "delete_objects", "put", "checkpoint"]
+    assert befores[first_put - 2 : first_put + 3] == ["put_object", "advance", "put", "checkpoint", "delete_objects"]
 
 
 def test_a_lost_answer_to_the_fence_is_found_to_be_ours() -> None:
@@ -387,3 +391,114 @@ def test_bytes_that_are_no_event_are_dead_letters_and_move_the_position() -> Non
     (row,) = world.sink.rows
     assert json.loads(row)["reason"] == "invalid_json"
     assert world.checkpoint == Position(10**55, 0)
+
+
+def test_the_end_of_a_shard_whose_state_has_another_owner_ends_the_process() -> None:
+    """Answered without a checkpoint it would be wedged, and no further message would tell."""
+    world = _world()
+    daemon = FakeDaemon(world, end="end")
+    usual = daemon._usual("end")
+
+    def script() -> Iterator[dict[str, Any]]:
+        for number, message in enumerate(usual):
+            if number == 4:
+                MemoryStore(world.memory).claim(SHARD)
+            yield message
+
+    daemon._script = script()
+    with pytest.raises(FencedError):
+        world.run(daemon)
+    assert not world.ended
+
+
+def test_a_throttled_checkpoint_is_tried_again_though_nothing_new_comes() -> None:
+    world = _world()
+    daemon = FakeDaemon(world)
+    daemon.checkpoint_errors = ["ThrottlingException"] * 12
+    usual = daemon._usual("shutdown")
+
+    def script() -> Iterator[dict[str, Any]]:
+        for message in usual:
+            if message["action"] == "shutdownRequested":
+                for _ in range(20):
+                    world.clock.seconds += 6
+                    yield daemon.batch([])
+            yield message
+
+    daemon._script = script()
+    world.run(daemon)
+    assert world.checkpoint == Position.of(world.records[-1])
+
+
+def test_a_stop_while_the_state_store_is_away_is_no_failure() -> None:
+    world = _world()
+    world.stopping = True
+    store = FaultyStore(MemoryStore(world.memory))
+    store.fail("advance", RetryableError("away"))
+    store.fail("read", RetryableError("away"))
+    daemon = world.run(store=store)
+    assert daemon.statuses[-1] == "leaseLost"
+    world.stopping = False
+    world.run()
+    _assert_exact(world)
+
+
+def test_objects_that_may_not_be_deleted_delay_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "INLINE_BYTES_MAX", 0)
+    world = _world()
+    store = FaultyStore(MemoryStore(world.memory))
+    for _ in range(100):
+        store.fail("delete_objects", SetupError("not allowed"))
+    world.run(store=store)
+    _assert_exact(world)
+
+
+def test_a_listing_that_fails_for_now_is_tried_again() -> None:
+    world = _world()
+    answers: list[Exception | None] = [RetryableError("throttled"), RetryableError("throttled"), None]
+
+    def origin(_: str) -> ShardOrigin:
+        error = answers.pop(0)
+        if error is not None:
+            raise error
+        return ShardOrigin(RANGE, ())
+
+    daemon = FakeDaemon(world)
+    runner = ShardRunner(world.surroundings(), origin, failover_seconds=FAILOVER_SECONDS)
+    runner.run(cast("BinaryIO", daemon), cast("BinaryIO", daemon))
+    _assert_exact(world)
+
+
+def test_a_tampered_inline_snapshot_is_refused() -> None:
+    world = _world()
+    world.run(FakeDaemon(world, script=iter([FakeDaemon(world).initialize()])))
+    claim = world.memory.items[SHARD]
+    assert claim.state is not None
+    other = Processor(world.program, SHARD, 0).freeze([], base=True)
+    state = msgspec.structs.replace(claim.state, inline=other, sha256="0" * 64)
+    world.memory.items[SHARD] = msgspec.structs.replace(claim, state=state)
+    assert "does not match the hash" in _refused(world)
+
+
+def test_much_to_send_does_not_wait_for_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "PENDING_BYTES_MAX", 1)
+    world = _world()
+    world.batch_size = 60
+    daemon = FakeDaemon(world)
+    daemon._script = iter([daemon.initialize(), daemon.batch(world.records)])
+    world.run(daemon)
+    assert world.sink.rows
+
+
+def test_a_new_lease_is_not_told_away_by_the_end_of_the_old_one() -> None:
+    world = _world()
+    around = world.surroundings()
+    initialised: dict[str, Any] = {"epoch": 1, "commit_no": 0, "groups": 0, "state_bytes": 1, "position": None}
+    around.telemetry.shard_initialised(shard=SHARD, **initialised, seconds=0.0, resumed=False)
+    newer = threading.Thread(
+        target=lambda: around.telemetry.shard_initialised(shard=SHARD, **initialised, seconds=0.0, resumed=True)
+    )
+    newer.start()
+    newer.join()
+    around.telemetry.shard_released(shard=SHARD)
+    assert SHARD in around.telemetry.health.report().shards

@@ -10,13 +10,13 @@ pytest.register_assert_rewrite("consumer.testing.store_conformance")
 from consumer.emulator.server import Emulator  # noqa: E402 - the line above must come first
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def emulator() -> Iterator[Emulator]:
     with Emulator() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def clients(emulator: Emulator) -> tuple[Any, Any]:
     """Clients of DynamoDB and S3 that try once."""
     return emulator.client("dynamodb"), emulator.client("s3")

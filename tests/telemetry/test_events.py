@@ -97,6 +97,7 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "worker_stopping": lambda t: t.worker_stopping(reason="SIGTERM"),
     "worker_stopped": lambda t: t.worker_stopped(status=0),
     "failed": lambda t: t.failed(error=DaemonError("ended with status 1"), shard=SHARD),
+    "stream_ignores_keys": lambda t: t.stream_ignores_keys(stream="clicks"),
     "daemon_started": lambda t: t.daemon_started(pid=4_711, java_version="25.0.2"),
     "daemon_initialised": lambda t: t.daemon_initialised(seconds=4.25),
     "daemon_log": lambda t: t.daemon_log(level="WARN", logger="a.B", message="hm", extra={"thread": "main"}),
