@@ -81,7 +81,7 @@ def test_kill_9_of_any_process_at_random_moments_loses_and_doubles_nothing(rig: 
 
 def test_a_sink_that_is_down_for_a_while_delays_and_loses_nothing(rig: Rig) -> None:
     rig.emulator.faults.add(Fault(service="firehose", kind="throttle", times=25))
-    rig.emulator.faults.add(Fault(service="firehose", kind="error_after", times=3))
+    rig.emulator.faults.add(Fault(service="firehose", kind="error_after", match="aggregates", times=3))
     rig.emulator.faults.add(Fault(service="firehose", kind="partial", record_probability=0.5, times=20))
     rig.put(10_000)
     worker = rig.start()
