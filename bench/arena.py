@@ -1,4 +1,4 @@
-"""Where the workers run, one after the other: an embedded AWS in a process of its own, with a stream that is full."""
+"""Where the workers run, one after the other: embedded AWSs in processes of their own, with streams that are full."""
 
 from __future__ import annotations
 
@@ -41,18 +41,28 @@ class BenchError(StreamgaugeError):
     """A run failed or does not count."""
 
 
-def measure(recipe: Recipe, records: int, names: Sequence[str]) -> Iterator[Run]:
-    """Fill a stream with so many records and run the named workers on it, one after the other.
+def measure(recipe: Recipe, sizes: Sequence[int], names: Sequence[str], rounds: int) -> Iterator[Run]:
+    """Fill a stream with each number of records, and in every round run the named workers on each of them.
 
-    StreamgaugeError if one fails, or its result is not what it must be.
+    StreamgaugeError if a run fails, or its result is not what it must be.
     """
     with tempfile.TemporaryDirectory(prefix="streamgauge-bench-") as name, Children(Path(name)) as children:
-        arena = _open(recipe, records, Path(name), children)
-        for variant in _variants(names, arena):
-            yield arena.run(variant)
+        arenas = [_open(recipe, records, rounds, Path(name), children) for records in sizes]
+        for number in range(1, rounds + 1):
+            for arena in arenas:
+                for variant in rotated(names, number):
+                    yield arena.run(variant, number)
 
 
-def _open(recipe: Recipe, records: int, directory: Path, children: Children) -> Arena:
+def rotated(names: Sequence[str], number: int) -> Sequence[str]:
+    """Return the names in the order of a round (from 1), so that nobody is always first or last."""
+    first = (number - 1) % len(names)
+    return [*names[first:], *names[:first]]
+
+
+def _open(recipe: Recipe, records: int, rounds: int, parent: Path, children: Children) -> Arena:
+    directory = parent / str(records)
+    directory.mkdir()
     emulator = children.start("embedded AWS", ["consumer", "emulator", "--port", "0"], environment())
     wait_until(
         lambda: _ENDPOINT.search(emulator.output()) is not None,
@@ -64,35 +74,42 @@ def _open(recipe: Recipe, records: int, directory: Path, children: Children) -> 
     assert found is not None, "it was there"
     environ = environment_for(found[1], environment())
     port = free_port()
-    file = pipeline_copy(directory, port)
-    cloud = Cloud(load(file, environ), environ)
-    cloud.prepare(SHARDS, IDENTIFIER)
+    files = [pipeline_copy(directory, port, number) for number in range(1, rounds + 1)]
+    clouds = [Cloud(load(file, environ), environ) for file in files]
+    clouds[0].prepare(SHARDS, IDENTIFIER)
+    for cloud in clouds[1:]:
+        cloud.create_delivery_streams()
     tell(f"putting {records:,} records into a stream of {SHARDS} shards")
-    last = put(found[1], cloud.pipeline.source.stream, recipe.records(records, cloud.shards(), now_ms()))
-    return Arena(records, directory, children, emulator, cloud, file, port, last)
+    shards = clouds[0].shards()
+    last = put(found[1], clouds[0].pipeline.source.stream, recipe.records(records, shards, now_ms()))
+    return Arena(records, directory, children, emulator, clouds, files, port, last)
 
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """A full stream. `last` are the sequence numbers of the last record of each shard."""
+    """A full stream. `last` are the sequence numbers of the last record of each shard.
+
+    In each round the product runs with a pipeline, state and sinks of its own: `clouds` and `files`, one a round.
+    """
 
     records: int
     directory: Path
     children: Children
     emulator: Child
-    cloud: Cloud
-    file: Path
+    clouds: Sequence[Cloud]
+    files: Sequence[Path]
     metrics_port: int
     last: Mapping[str, str]
 
-    def run(self, variant: Variant) -> Run:
-        """Run one worker until it has checkpointed every shard at its last record, measure it, and stop it."""
-        tell(f"{variant.name}: {self.records:,} records")
-        database = client("dynamodb", self.cloud.environ)
-        leases.prepare(database, variant.application, self.cloud.shards(), IDENTIFIER, None)
+    def run(self, name: str, number: int) -> Run:
+        """Run a worker in a round until it has checkpointed every shard at its last record; measure and stop it."""
+        tell(f"round {number}: {name}, {self.records:,} records")
+        cloud, variant = self.clouds[number - 1], self._variant(name, number)
+        database = client("dynamodb", cloud.environ)
+        leases.prepare(database, variant.application, cloud.shards(), IDENTIFIER, None)
         emulator_before_s = usage_of(self.emulator.pid).cpu_s
         started_s = clock.monotonic()
-        worker = self.children.start(variant.name, variant.arguments(), self.cloud.environ)
+        worker = self.children.start(variant.name, variant.arguments(), cloud.environ)
         alive = [self.emulator, worker]
         first_s: list[float] = []
 
@@ -112,11 +129,12 @@ class Arena:
         clock.sleep(_SETTLE_SECONDS)
         usage = usage_by_part(worker.pid)
         emulator_cpu_s = usage_of(self.emulator.pid).cpu_s - emulator_before_s
-        checkpoints, rows = self._check(variant)
+        checkpoints, rows = self._check(variant, cloud)
         self._stop(worker)
         return Run(
             variant=variant.name,
             records=self.records,
+            round=number,
             usage=usage,
             emulator_cpu_s=emulator_cpu_s,
             first_record_s=first_s[0] - started_s,
@@ -129,12 +147,19 @@ class Arena:
         answer = database.scan(TableName=application)  # type: ignore[attr-defined]  # a client of any service
         return {item["leaseKey"]["S"]: item["checkpoint"]["S"] for item in answer["Items"]}
 
-    def _check(self, variant: Variant) -> tuple[int, int]:
+    def _variant(self, name: str, number: int) -> Variant:
+        pipeline = self.clouds[number - 1].pipeline
+        if name == "product":
+            return Product(pipeline.worker.application, self.files[number - 1], self.metrics_port)
+        module = "bench.processors.nothing" if name == "nothing" else "bench.processors.kclpy_daemon"
+        return Counting(name, module, pipeline.source.stream, self.directory, number)
+
+    def _check(self, variant: Variant, cloud: Cloud) -> tuple[int, int]:
         """Return the numbers of checkpoints and result rows; BenchError if the run does not count."""
         if isinstance(variant, Product):
             metrics = variant.metrics()
-            rows = self.cloud.delivered()
-            problems = check_product(self.records, SHARDS, metrics, rows, delivery_streams(self.cloud.pipeline))
+            rows = cloud.delivered()
+            problems = check_product(self.records, SHARDS, metrics, rows, delivery_streams(cloud.pipeline))
             numbers = round(metrics["commits"]["ok"]), round(sum(metrics["results_emitted"].values()))
         else:
             assert isinstance(variant, Counting)
@@ -165,17 +190,6 @@ def delivery_streams(pipeline: Pipeline) -> dict[str, str]:
 def _firehose(target: SinkTarget | None) -> str:
     assert isinstance(target, FirehoseSink), "the demo's pipeline delivers all of its rows to Firehose"
     return target.stream
-
-
-def _variants(names: Sequence[str], arena: Arena) -> Iterator[Variant]:
-    pipeline = arena.cloud.pipeline
-    for name in names:
-        if name == "product":
-            yield Product(pipeline.worker.application, arena.file, arena.metrics_port)
-        elif name == "nothing":
-            yield Counting(name, "bench.processors.nothing", pipeline.source.stream, arena.directory)
-        else:
-            yield Counting(name, "bench.processors.kclpy_daemon", pipeline.source.stream, arena.directory)
 
 
 def tell(text: str) -> None:

@@ -1,9 +1,13 @@
-"""Figures: computed from the runs, printed one a line, and written into bench/results.json and docs/performance.md."""
+"""Figures: computed from the runs, printed one a line, and written into bench/results.json and docs/performance.md.
+
+Every figure is the median over the rounds, with the lowest and the highest. A ratio is taken within each round, of
+workers that ran minutes apart, so that a machine that becomes slower does so for both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import median
 
 import msgspec
 
@@ -15,18 +19,24 @@ END = "<!-- end of figures -->"
 GOALS = {"nothing": 1.35, "kclpy": 0.65}
 """The product's CPU seconds for a further million records, at most so many times those of the other."""
 
+TOTAL, EMULATOR = "total", "emulator"
+_PARTS = (*(part.value for part in Part), TOTAL)
+_OURS = (Part.PYTHON.value, Part.RELAYS.value)
 _MIB = 1 << 20
 _TITLES = {"product": "Streamgauge", "nothing": "does nothing", "kclpy": "usual kclpy"}
+_VERDICTS = {"met": "met", "met_in_the_median": "met in the median, not in every round", "not_met": "**not met**"}
 
 
 class Run(msgspec.Struct):
-    """One worker on one stream, measured when every record had been processed and checkpointed.
+    """One worker on one stream in one round, measured when every record had been processed and checkpointed.
 
-    `first_record_s` counts from the start of the worker's first process, `elapsed_s` to the last checkpoint.
+    Rounds are counted from 1. `first_record_s` counts from the start of the worker's first process, `elapsed_s` to
+    the last checkpoint.
     """
 
     variant: str
     records: int
+    round: int
     usage: dict[Part, Usage]
     emulator_cpu_s: float
     first_record_s: float
@@ -34,22 +44,32 @@ class Run(msgspec.Struct):
     checkpoints: int
     rows: int
 
-    @property
-    def total(self) -> Usage:
-        """What all processes of the worker have used, the emulator's not."""
-        return sum(self.usage.values(), Usage())
+    def used(self, part: str) -> Usage:
+        """Return what a part of the worker has used; TOTAL is all of them, without the EMULATOR."""
+        if part == TOTAL:
+            return sum(self.usage.values(), Usage())
+        return Usage(self.emulator_cpu_s) if part == EMULATOR else self.usage[Part(part)]
 
 
-class Figure(NamedTuple):
-    """One line of output."""
+class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of output. What was measured in several rounds has its lowest and highest value."""
 
     name: str
     value: float | str
     unit: str
+    lowest: float | None = None
+    highest: float | None = None
 
     def __str__(self) -> str:
-        value = f"{self.value:.3f}" if isinstance(self.value, float) else self.value
-        return f"{self.name} {value} {self.unit}"
+        if isinstance(self.value, str):
+            return f"{self.name} {self.value} {self.unit}"
+        return f"{self.name} {self.value:.3f} {self.unit} {self.spread('.3f')}".rstrip()
+
+    def spread(self, form: str) -> str:
+        """Return lowest and highest in that format, nothing for a single value."""
+        if self.lowest is None or self.highest is None:
+            return ""
+        return f"{self.lowest:{form}}..{self.highest:{form}}"
 
 
 class Results(msgspec.Struct):
@@ -63,72 +83,116 @@ class Results(msgspec.Struct):
 
 
 def figures(runs: Sequence[Run]) -> list[Figure]:
-    """Return all figures of the runs; each variant has run with the same numbers of records."""
-    found: list[Figure] = []
-    for name in _names(runs):
-        found += _of_variant(name, [run for run in runs if run.variant == name])
-    values = {figure.name: figure.value for figure in found}
-    for other, goal in GOALS.items():
-        if not {"product_cpu_slope_total", f"{other}_cpu_slope_total"} <= values.keys():
-            continue
-        ratio = float(values["product_cpu_slope_total"]) / float(values[f"{other}_cpu_slope_total"])
-        found.append(Figure(f"product_to_{other}", ratio, "ratio"))
-        found.append(Figure(f"product_to_{other}_goal", "met" if ratio <= goal else "not_met", f"at_most_{goal}"))
+    """Return all figures of the runs; in each round, each variant has run with the same numbers of records."""
+    found = [figure for name in _names(runs) for figure in _of_variant(name, _of(name, runs))]
+    shared_java = _across("cpu_slope_java_of_all", slopes(runs, Part.JAVA), "cpu_s_per_million_records")
+    found.append(shared_java)
+    assert isinstance(shared_java.value, float)
+    for other in GOALS:
+        if {"product", other} <= set(_names(runs)):
+            found += _ratios(_of("product", runs), _of(other, runs), shared_java.value)
     return found
 
 
+def slopes(runs: Sequence[Run], part: str) -> list[float]:
+    """Return the CPU seconds for a further million records, one value a variant and round, in the order of rounds."""
+    pairs = sorted({(run.round, run.variant) for run in runs})
+    return [slope(_points([run for run in runs if (run.round, run.variant) == pair], part)) for pair in pairs]
+
+
+def _points(runs: Iterable[Run], part: str) -> list[tuple[int, float]]:
+    return sorted((run.records, run.used(part).cpu_s) for run in runs)
+
+
+def _across(name: str, values: Sequence[float], unit: str) -> Figure:
+    """Return the figure of values of the same kind, one a round or run."""
+    if len(values) == 1:
+        return Figure(name, float(values[0]), unit)
+    return Figure(name, float(median(values)), unit, float(min(values)), float(max(values)))
+
+
 def _of_variant(name: str, runs: Sequence[Run]) -> Iterator[Figure]:
-    for run in runs:
-        for part, usage in _parts(run):
-            yield Figure(f"{name}_cpu_{part}_{run.records}_records", usage.cpu_s, "cpu_s")
-        yield Figure(f"{name}_cpu_emulator_{run.records}_records", run.emulator_cpu_s, "cpu_s")
-        yield Figure(f"{name}_elapsed_{run.records}_records", run.elapsed_s, "s")
-        yield Figure(f"{name}_checkpoints_{run.records}_records", run.checkpoints, "checkpoints")
-    by_part = [dict(_parts(run)) for run in runs]
-    for part in by_part[0]:
-        points = [(run.records, parts[part].cpu_s) for run, parts in zip(runs, by_part, strict=True)]
-        yield Figure(f"{name}_cpu_slope_{part}", slope(points), "cpu_s_per_million_records")
-    emulator = slope([(run.records, run.emulator_cpu_s) for run in runs])
-    yield Figure(f"{name}_cpu_slope_emulator", emulator, "cpu_s_per_million_records")
-    for part, usage in by_part[-1].items():
-        yield Figure(f"{name}_memory_peak_{part}", usage.peak_bytes / _MIB, "MiB")
-        yield Figure(f"{name}_memory_pss_{part}", usage.pss_bytes / _MIB, "MiB")
-    yield Figure(f"{name}_first_record", min(run.first_record_s for run in runs), "s")
+    sizes = _sizes(runs)
+    for size in sizes:
+        of_size = [run for run in runs if run.records == size]
+        for part in (*_PARTS, EMULATOR):
+            values = [run.used(part).cpu_s for run in of_size]
+            yield _across(f"{name}_cpu_{part}_{size}_records", values, "cpu_s")
+        yield _across(f"{name}_elapsed_{size}_records", [run.elapsed_s for run in of_size], "s")
+        yield _across(f"{name}_checkpoints_{size}_records", [run.checkpoints for run in of_size], "checkpoints")
+    for part in (*_PARTS, EMULATOR):
+        yield _across(f"{name}_cpu_slope_{part}", slopes(runs, part), "cpu_s_per_million_records")
+    largest = [run for run in runs if run.records == sizes[-1]]
+    for part in _PARTS:
+        used = [run.used(part) for run in largest]
+        yield _across(f"{name}_memory_peak_{part}", [one.peak_bytes / _MIB for one in used], "MiB")
+        yield _across(f"{name}_memory_pss_{part}", [one.pss_bytes / _MIB for one in used], "MiB")
+    yield _across(f"{name}_first_record", [run.first_record_s for run in runs], "s")
 
 
-def _parts(run: Run) -> Iterator[tuple[str, Usage]]:
-    yield from ((part.value, run.usage[part]) for part in Part)
-    yield "total", run.total
+def _ratios(product: Sequence[Run], other: Sequence[Run], shared_java: float) -> Iterator[Figure]:
+    """Yield the three ratios to another variant, and the verdicts on those that there is a goal for."""
+    name = f"product_to_{other[0].variant}"
+    goal = GOALS[other[0].variant]
+    ours, theirs = _slopes_of_ours(product), _slopes_of_ours(other)
+    whole = _quotients(slopes(product, TOTAL), slopes(other, TOTAL))
+    equal = _quotients([shared_java + one for one in ours], [shared_java + one for one in theirs])
+    for kind, values in ((name, whole), (f"{name}_equal_java", equal)):
+        yield _across(kind, values, "ratio")
+        yield Figure(f"{kind}_goal", _verdict(values, goal), f"at_most_{goal}")
+    yield _across(f"{name}_python_and_relays", _quotients(ours, theirs), "ratio")
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def _slopes_of_ours(runs: Sequence[Run]) -> list[float]:
+    return [sum(of_round) for of_round in zip(*(slopes(runs, part) for part in _OURS), strict=True)]
+
+
+def _quotients(values: Sequence[float], by: Sequence[float]) -> list[float]:
+    return [one / other for one, other in zip(values, by, strict=True)]
+
+
+def _verdict(ratios: Sequence[float], goal: float) -> str:
+    if max(ratios) <= goal:
+        return "met"
+    return "met_in_the_median" if median(ratios) <= goal else "not_met"
+
+
+def _of(name: str, runs: Iterable[Run]) -> list[Run]:
+    return [run for run in runs if run.variant == name]
+
+
+def _names(runs: Iterable[Run]) -> list[str]:
     return list(dict.fromkeys(run.variant for run in runs))
+
+
+def _sizes(runs: Iterable[Run]) -> list[int]:
+    return sorted({run.records for run in runs})
 
 
 def markdown(results: Results) -> str:
     """Return the figures as the tables of docs/performance.md."""
-    values = {figure.name: figure.value for figure in results.figures}
-    names = _names(results.runs)
-    sizes = sorted({run.records for run in results.runs})
-    slope_rows = {"Java": "java", "Python": "python", "relays": "relays", "**all of the worker**": "total"}
+    by_name = {figure.name: figure for figure in results.figures}
+    names, sizes = _names(results.runs), _sizes(results.runs)
+    parts = {"Java": "java", "Python": "python", "relays": "relays", "**all of the worker**": TOTAL}
     lines = [
         f"Measured on {results.measured_at[:10]}: {_facts(results.machine)}; {_facts(results.settings)}.",
+        *_reading(results.runs),
         "",
         f"CPU seconds for a further million records (the difference between {sizes[-1]:,} and {sizes[0]:,} records):",
         "",
-        *_table(names, {title: f"cpu_slope_{part}" for title, part in slope_rows.items()}, values, ".2f"),
-        *_table_row("*the embedded AWS, not counted*", names, "cpu_slope_emulator", values, ".2f"),
+        *_table(names, {title: f"cpu_slope_{part}" for title, part in parts.items()}, by_name, ".2f"),
+        *_table_row("*the embedded AWS, not counted*", names, "cpu_slope_emulator", by_name, ".2f"),
         "",
-        *(_goal(other, values) for other in GOALS),
+        *(line for other in GOALS for line in _compared(other, by_name)),
         "",
         f"Memory with {sizes[-1]:,} records (largest resident size in MiB, processes of a kind together), and start:",
         "",
-        *_table(names, {title: f"memory_peak_{part}" for title, part in slope_rows.items()}, values, ".0f"),
-        *_table_row("seconds to the first record", names, "first_record", values, ".1f"),
+        *_table(names, {title: f"memory_peak_{part}" for title, part in parts.items()}, by_name, ".0f"),
+        *_table_row("seconds to the first record", names, "first_record", by_name, ".1f"),
         "",
         "CPU seconds from the start of the worker to the last checkpoint:",
         "",
-        *_table(names, {f"{size:,} records": f"cpu_total_{size}_records" for size in sizes}, values, ".1f"),
+        *_table(names, {f"{size:,} records": f"cpu_total_{size}_records" for size in sizes}, by_name, ".1f"),
     ]
     return "\n".join(lines)
 
@@ -142,30 +206,37 @@ def replace_section(document: str, section: str) -> str:
     return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
 
 
+def _reading(runs: Iterable[Run]) -> Iterator[str]:
+    rounds = max(run.round for run in runs)
+    if rounds > 1:
+        yield f"Each figure is the median of {rounds} rounds, with the lowest and the highest in brackets."
+
+
 def _facts(facts: Mapping[str, str | int]) -> str:
     return ", ".join(
         f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in facts.items()
     )
 
 
-def _table(
-    names: Sequence[str], rows: Mapping[str, str], values: Mapping[str, float | str], form: str
-) -> Iterator[str]:
+def _table(names: Sequence[str], rows: Mapping[str, str], by_name: Mapping[str, Figure], form: str) -> Iterator[str]:
     yield f"| | {' | '.join(_TITLES[name] for name in names)} |"
     yield f"|---|{'---:|' * len(names)}"
     for title, key in rows.items():
-        yield from _table_row(title, names, key, values, form)
+        yield from _table_row(title, names, key, by_name, form)
 
 
-def _table_row(
-    title: str, names: Sequence[str], key: str, values: Mapping[str, float | str], form: str
-) -> Iterator[str]:
-    cells = (format(float(values[f"{name}_{key}"]), form) for name in names)
-    yield f"| {title} | {' | '.join(cells)} |"
+def _table_row(title: str, names: Sequence[str], key: str, by_name: Mapping[str, Figure], form: str) -> Iterator[str]:
+    yield f"| {title} | {' | '.join(_cell(by_name[f'{name}_{key}'], form) for name in names)} |"
 
 
-def _goal(other: str, values: Mapping[str, float | str]) -> str:
-    ratio, verdict = values[f"product_to_{other}"], values[f"product_to_{other}_goal"]
-    words = "met" if verdict == "met" else "**not met**"
-    wanted = f"wanted: at most {GOALS[other]}, {words}"
-    return f"- Streamgauge costs {float(ratio):.2f} times what *{_TITLES[other]}* costs; {wanted}."
+def _cell(figure: Figure, form: str) -> str:
+    spread = figure.spread(form)
+    return f"{figure.value:{form}}" + (f" ({spread})" if spread else "")
+
+
+def _compared(other: str, by_name: Mapping[str, Figure]) -> Iterator[str]:
+    name = f"product_to_{other}"
+    whole, equal, ours = (_cell(by_name[f"{name}{kind}"], ".2f") for kind in ("", "_equal_java", "_python_and_relays"))
+    first, second = (_VERDICTS[str(by_name[f"{name}{kind}_goal"].value)] for kind in ("", "_equal_java"))
+    yield f"- Streamgauge costs {whole} times what *{_TITLES[other]}* costs; wanted: at most {GOALS[other]}, {first}."
+    yield f"  With the same share of Java for both: {equal} times, {second}. Python and relays alone: {ours} times."

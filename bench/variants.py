@@ -46,14 +46,14 @@ class Variant(ABC):
 
 
 class Counting(Variant):
-    """A processor of the benchmark, which writes tallies."""
+    """A processor of the benchmark, which writes tallies; in each round into a directory of its own."""
 
-    def __init__(self, name: str, module: str, stream: str, directory: Path) -> None:
+    def __init__(self, name: str, module: str, stream: str, directory: Path, number: int) -> None:
         self.name = name
-        self.application = f"bench-{name}"
+        self.application = f"bench-{name}-{number}"
         self._module = module
         self._stream = stream
-        self._tallies = directory / name
+        self._tallies = directory / f"{name}-{number}"
         self._tallies.mkdir()
 
     def arguments(self) -> Sequence[str]:
@@ -112,15 +112,18 @@ def parse_counters(text: str, prefix: str = "streamgauge_") -> Metrics:
     return found
 
 
-def pipeline_copy(directory: Path, metrics_port: int) -> Path:
-    """Write a copy of the demo's pipeline with a free port and the daemon's settings of all three workers."""
+def pipeline_copy(directory: Path, metrics_port: int, number: int) -> Path:
+    """Write the demo's pipeline for a round: with the daemon's settings of all workers, names and sinks of its own."""
     yaml = YAML()
     document: Any = yaml.load(PIPELINE)
+    document["pipeline"] += f"-{number}"
+    for target in (*document["sinks"], document["late"], document["dead_letter"]):
+        target["firehose"]["stream"] += f"-{number}"
     worker = document.setdefault("worker", {})
     worker["identifier"] = IDENTIFIER
     worker["metrics_port"] = metrics_port
     worker["kcl"] = {name: int(value) if value.isdigit() else value for name, value in KCL}
-    path = directory / PIPELINE.name
+    path = directory / f"round-{number}.yaml"
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)
     return path

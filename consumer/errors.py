@@ -14,7 +14,8 @@ EXIT_USAGE = 2
 EXIT_REFUSED = 3
 """The stored state or the stream contradicts this pipeline; starting again does not help, a person must decide."""
 EXIT_ENVIRONMENT = 4
-"""Something the worker needs is missing: Java, a jar, a table, a bucket, a permission."""
+"""Something the worker needs is missing: Java, a jar, a table, a bucket, a permission; or AWS did not answer at the
+start for as long as it is tried."""
 EXIT_DAEMON = 5
 """The Java daemon ended by itself, or could not initialise."""
 EXIT_FENCED = 6

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import boto3
 
@@ -23,6 +23,7 @@ from consumer.runtime.commit import ShardOrigin, Surroundings, check_application
 from consumer.runtime.daemon_files import DEFAULTS, DaemonConfig
 from consumer.runtime.jars import find_jars
 from consumer.runtime.java import JvmOptions, find_java
+from consumer.runtime.retry import StoppedError, until_done
 from consumer.runtime.shard import ShardRunner
 from consumer.runtime.supervisor import Daemon
 from consumer.sinks import firehose
@@ -31,13 +32,15 @@ from consumer.sources import kinesis, leases
 from consumer.sources.kinesis import KinesisClient
 from consumer.state import dynamodb, s3
 from consumer.state.base import Application, StateStore
-from consumer.telemetry.events import Telemetry
+from consumer.telemetry.events import StartStep, Telemetry
 from consumer.telemetry.health import Health
 from consumer.telemetry.http import MonitoringServer
 from consumer.telemetry.logging import configure_logging
 from consumer.telemetry.metrics import Metrics, new_registry
 from consumer.telemetry.progress import Progress, show
 
+START_RETRY_SECONDS_MAX = 120.0
+"""How long each call to AWS that a start needs is tried again: throttles of many workers that start at once pass."""
 SINK_GRACE_SECONDS = 20.0
 """How long a stop waits for a sink that is down. The rows are stored; the next owner sends them."""
 FENCED_PAUSE_SECONDS_MAX = 10.0
@@ -45,6 +48,8 @@ FENCED_PAUSE_SECONDS_MAX = 10.0
 SWITCH_SECONDS = 0.05
 """How long a shard's thread keeps the interpreter: Python's own 5 ms cost a tenth of the processing in switching."""
 _POLL_SECONDS = 0.2
+
+T = TypeVar("T")
 
 
 def run(path: Path, environ: Mapping[str, str], *, log_level: str, metrics_host: str, quick_start: bool) -> int:
@@ -110,7 +115,10 @@ class _Worker:
     def run(self) -> int:
         """Run until a signal; return the exit status."""
         with self._signals():
-            return self._run()
+            try:
+                return self._run()
+            except StoppedError:
+                return EXIT_OK  # nothing runs yet
 
     def _run(self) -> int:
         worker = self._pipeline.worker
@@ -151,7 +159,10 @@ class _Worker:
             stack.callback(router.close)
             stack.enter_context(daemon)
             daemon.wait_until_alone()
-            leases.release_leader(leases.make_client(self._session), worker.application, self._identifier)
+            lease_tables = leases.make_client(self._session)
+            self._starting(
+                "release_leader", lambda: leases.release_leader(lease_tables, worker.application, self._identifier)
+            )
             self._daemon = daemon
             if self._stop.requested:
                 return EXIT_OK
@@ -177,6 +188,25 @@ class _Worker:
                 self._telemetry.daemon_ended(status=exit_.status, expected=True)
                 return EXIT_OK
 
+    def _starting(self, step: StartStep, call: Callable[[], T]) -> T:
+        """Make a call to AWS that the start needs until it works.
+
+        SetupError after START_RETRY_SECONDS_MAX, StoppedError when the worker is told to stop.
+        """
+
+        def on_retry(error: RetryableError, wait_seconds: float) -> None:
+            self._telemetry.start_retry(step=step, error=error, wait_seconds=wait_seconds)
+
+        try:
+            return until_done(
+                call, clock=clock, pause=self._stop.wait, seconds_max=START_RETRY_SECONDS_MAX, on_retry=on_retry
+            )
+        except RetryableError as error:
+            raise SetupError(
+                f"{error} (tried for {START_RETRY_SECONDS_MAX:.0f} s). Check the network, the endpoint and the limits "
+                "of the AWS account, and start the worker again."
+            ) from error
+
     def _region(self) -> str:
         region = self._session.region_name
         if region is None:
@@ -186,32 +216,32 @@ class _Worker:
     def _store(self, database: dynamodb.DynamoClient) -> StateStore:
         state = self._pipeline.state
         objects = s3.make_client(self._session)
-        dynamodb.check_table(database, state.table)
-        s3.check_bucket(objects, state.bucket)
+        self._starting("check_table", lambda: dynamodb.check_table(database, state.table))
+        self._starting("check_bucket", lambda: s3.check_bucket(objects, state.bucket))
         return dynamodb.DynamoStore(
             database, objects, table=state.table, bucket=state.bucket, pipeline=self._pipeline.name
         )
 
     def _application(self, store: StateStore, stream: KinesisClient) -> Application:
         """Return the application item; at the first start, write it."""
-        info = kinesis.describe(stream, self._pipeline.source.stream)
+        source = self._pipeline.source.stream
+        info = self._starting("describe_stream", lambda: kinesis.describe(stream, source))
         if info.ignores_partition_keys and any(window.aligned for window in self._pipeline.windows):
             self._telemetry.stream_ignores_keys(stream=info.name)
-        stored = store.read_application()
+        stored = self._starting("read_application", store.read_application)
         if stored is None:
             # Whole seconds, as the daemon takes them: both must mean the same instant.
             started_at_ms = clock.now_ms() // 1000 * 1000
             start_seconds = _start_seconds(self._pipeline, started_at_ms)
-            roots = kinesis.roots(stream, self._pipeline.source.stream, start_seconds)
-            stored = store.create_application(
-                Application(
-                    generation=0,
-                    started_at_ms=started_at_ms,
-                    roots=tuple(shard.id for shard in roots),
-                    definitions=self._program.definitions,
-                    stream_created_ms=info.created_ms,
-                )
+            roots = self._starting("list_shards", lambda: kinesis.roots(stream, source, start_seconds))
+            first = Application(
+                generation=0,
+                started_at_ms=started_at_ms,
+                roots=tuple(shard.id for shard in roots),
+                definitions=self._program.definitions,
+                stream_created_ms=info.created_ms,
             )
+            stored = self._starting("create_application", lambda: store.create_application(first))
         mine = Application(
             stored.generation, stored.started_at_ms, stored.roots, self._program.definitions, info.created_ms
         )

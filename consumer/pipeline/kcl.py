@@ -38,13 +38,20 @@ _SPELLINGS = {name.lower(): name for name in (*_NUMBERS, "retrievalMode", "disab
 """Properties that have a default of ours: in another spelling they would stand beside it, and either might win."""
 
 
+_MINIMA = {
+    "timeoutInSeconds": (3600, "the daemon kills itself when an answer takes longer, as it does while a sink is down"),
+}
+"""The least that a number may be, and why."""
+
+
 def check_value(name: str, value: object) -> str | None:
-    """Return why a text or bool is no value for a property, None if it is one. Other types are checked elsewhere."""
-    if name not in _NUMBERS or not isinstance(value, str | bool) or value == "0":
+    """Return why a value is none for a property that is a number, None if it is one. Others are checked elsewhere."""
+    if name not in _NUMBERS or not isinstance(value, str | int) or str(value) == "0":
         return None
-    if isinstance(value, str) and re.fullmatch(r"[1-9][0-9]{0,8}", value):
-        return None
-    return "must be a whole number above 0"
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,8}", str(value)):
+        return "must be a whole number above 0"
+    minimum, reason = _MINIMA.get(name, (1, ""))
+    return None if int(value) >= minimum else f"must be at least {minimum}: {reason}"
 
 
 def check_property(name: str) -> str | None:

@@ -20,6 +20,7 @@ from consumer.core.compile import Program
 from consumer.core.processor import Outcome, Processor
 from consumer.errors import CorruptStateError, FencedError, RefusedError, RetryableError, StreamgaugeError
 from consumer.records import Position, Record, Row
+from consumer.runtime.retry import until_done
 from consumer.sinks.base import Router
 from consumer.state.base import (
     FORMAT_VERSION,
@@ -41,8 +42,6 @@ DIRTY_GROUPS_MAX = 200_000
 """Rows and changed groups beyond these are committed at once: they would make too large an entry."""
 RETRY_SECONDS_MAX = 300.0
 """How long a call to the state store is tried again before the process gives up."""
-_RETRY_BASE_SECONDS = 0.1
-_RETRY_CAP_SECONDS = 10.0
 
 T = TypeVar("T")
 
@@ -95,10 +94,6 @@ class Mode(Enum):
 
 Checkpoint = Callable[[Position], bool]
 """Checkpoints at the source; False means that it did not work now and must be tried again later."""
-
-
-class StoppedError(Exception):
-    """The worker stops while the state store is in trouble; what is stored is whole."""
 
 
 class ShardOwner:
@@ -415,20 +410,18 @@ class ShardOwner:
 
     def _retrying(self, step: CommitStep, call: Callable[[], T]) -> T:
         """Call until it works; RetryableError after RETRY_SECONDS_MAX, StoppedError when the worker stops."""
-        clock, attempt = self._around.clock, 0
-        deadline = clock.monotonic() + RETRY_SECONDS_MAX
-        while True:
-            try:
-                return call()
-            except RetryableError as error:
-                wait = min(_RETRY_CAP_SECONDS, _RETRY_BASE_SECONDS * 2**attempt) * clock.random()
-                self._around.telemetry.commit_retry(shard=self.shard, step=step, error=error, wait_seconds=wait)
-                if self._around.pause(wait):
-                    raise StoppedError(step) from error
-                if clock.monotonic() > deadline:
-                    self._around.telemetry.commit_failed(shard=self.shard, step=step, error=error)
-                    raise
-                attempt = min(attempt + 1, 10)
+        around, told = self._around, self._around.telemetry
+
+        def on_retry(error: RetryableError, wait_seconds: float) -> None:
+            told.commit_retry(shard=self.shard, step=step, error=error, wait_seconds=wait_seconds)
+
+        try:
+            return until_done(
+                call, clock=around.clock, pause=around.pause, seconds_max=RETRY_SECONDS_MAX, on_retry=on_retry
+            )
+        except RetryableError as error:
+            told.commit_failed(shard=self.shard, step=step, error=error)
+            raise
 
 
 def _is_mine(claim: Claim, state: ShardState) -> bool:

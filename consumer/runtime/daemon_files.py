@@ -8,7 +8,6 @@ AWS_ENDPOINT_URL and its variants in the environment.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from consumer.errors import SetupError
 from consumer.pipeline.kcl import check_property
 from consumer.runtime import daemon_log
 from consumer.runtime.listener import SOCKET_NAME
+from consumer.runtime.private_directory import PrivateDirectory, make_private_directory, remove_stale_directories
 
 RELAY = Path(__file__).with_name("relay.py")
 
@@ -94,26 +94,35 @@ class DaemonConfig:
 class DaemonFiles:
     """Where things are, and the grace time (milliseconds) that the properties give a stop."""
 
-    directory: Path
+    private: PrivateDirectory
     properties: Path
     log_configuration: Path
     shutdown_grace_ms: int
 
+    @property
+    def directory(self) -> Path:
+        """The private directory that they are in."""
+        return self.private.path
+
     def remove(self) -> None:
         """Delete the directory with everything in it."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self.private.remove()
 
 
 def write_files(config: DaemonConfig, log_level: str, temporary: Iterable[str] | None = None) -> DaemonFiles:
     """Write the files into a new private directory (mode 0700) and return where they are.
 
-    `temporary` are the directories to make it in, the first that can be used; the default is the system's.
+    `temporary` are the directories to make it in, the first that can be used; the default is the system's. What
+    workers that were killed have left in them is removed.
     """
-    directory = _private_directory(temporary or default_temporary_directories())
+    parents = tuple(temporary or default_temporary_directories())
+    for parent in parents:
+        remove_stale_directories(parent)
+    directory = _private_directory(parents)
     try:
         return _write_into(directory, config, log_level)
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        directory.remove()
         raise
 
 
@@ -149,18 +158,18 @@ def _logger_at_info(name: str) -> str:
     return f'  <logger name="{name}" level="INFO"/>\n'
 
 
-def _private_directory(temporary: Iterable[str]) -> Path:
+def _private_directory(parents: Iterable[str]) -> PrivateDirectory:
     refused = []
-    for parent in temporary:
+    for parent in parents:
         try:
-            directory = Path(tempfile.mkdtemp(prefix="streamgauge-", dir=parent))
+            directory = make_private_directory(parent)
         except OSError as error:
             refused.append(str(error))
             continue
-        reason = _unfit(directory)
+        reason = _unfit(directory.path)
         if reason is None:
             return directory
-        directory.rmdir()
+        directory.remove()
         refused.append(f"{parent} ({reason})")
     raise SetupError(f"no temporary directory can hold the worker's socket: {', '.join(refused)}. Set TMPDIR.")
 
@@ -174,14 +183,15 @@ def _unfit(directory: Path) -> str | None:
     return None
 
 
-def _write_into(directory: Path, config: DaemonConfig, log_level: str) -> DaemonFiles:
+def _write_into(private: PrivateDirectory, config: DaemonConfig, log_level: str) -> DaemonFiles:
+    directory = private.path
     # A link and a copy: the paths of the interpreter and of this package may have blanks in them.
     python, relay = directory / "python", directory / "relay.py"
     python.symlink_to(sys.executable)
     _write(relay, RELAY.read_text(encoding="utf-8"))
     properties = config.properties(f"{python} -ISs {relay} {directory / SOCKET_NAME}")
     files = DaemonFiles(
-        directory,
+        private,
         directory / "daemon.properties",
         # Not logback.xml: the class path has a file of that name, which would be found first.
         directory / "daemon-log.xml",

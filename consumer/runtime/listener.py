@@ -6,6 +6,8 @@ Rules
 3. Files and connection close when the shard's function has returned, in this order; the relay ends with that, and
    the daemon, which waits for both, goes on.
 4. An exception that leaves the shard's function is reported before anything closes. Who listens must stop the process.
+5. A relay must outlive its shard: Java takes the end of its child for the end of the pipes, whoever else holds them. A
+   relay that is gone when it is let go was killed, or went with the daemon; both are reported as DaemonError.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from consumer.errors import DaemonError
 from consumer.runtime import clock
 
 PIPE_BYTES = 1 << 20
@@ -120,8 +123,16 @@ class RelayListener:
                 self._on_failure(error)
             with contextlib.suppress(BrokenPipeError):  # an answer to a daemon that is gone
                 to_daemon.close()
-        with contextlib.suppress(OSError):  # the relay may be gone, which harms nobody
-            connection.send(_RELEASE)
+        _release(connection)
+
+
+def _release(connection: socket.socket) -> None:
+    try:
+        connection.send(_RELEASE)
+    except OSError as error:
+        raise DaemonError(
+            "the relay of a shard ended before the shard did: it was killed, or its daemon was"
+        ) from error
 
 
 def receive_pipes(connection: socket.socket) -> tuple[int, int]:

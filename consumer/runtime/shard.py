@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedError, RetryableError
 from consumer.records import Position
-from consumer.runtime.commit import Checkpoint, Mode, ShardOrigin, ShardOwner, StoppedError, Surroundings
+from consumer.runtime.commit import Checkpoint, Mode, ShardOrigin, ShardOwner, Surroundings
+from consumer.runtime.retry import StoppedError
 from consumer.sinks.base import DeliveryStopped
 from consumer.sources.multilang import (
     Channel,
@@ -48,6 +49,8 @@ class ShardRunner:
         self._origin = origin
         self._silence_seconds_max = 3 * failover_seconds
         self._fence: tuple[float, FencedError] | None = None
+        self._left = False
+        """Whether it was told that the shard has left the worker: who has it next speaks for it."""
 
     def run(self, lines: BinaryIO, output: BinaryIO) -> None:
         """Serve the daemon until it ends the conversation."""
@@ -68,14 +71,16 @@ class ShardRunner:
         telemetry = self._around.telemetry
         try:
             while True:
-                telemetry.activity(shard=owner.shard, activity=_WAITING[owner.mode])
+                if not self._left:
+                    telemetry.activity(shard=owner.shard, activity=_WAITING[owner.mode])
                 message = channel.receive()
                 if message is None:
                     return
                 self._handle(channel, owner, message)
                 channel.answer(message)
         finally:
-            telemetry.shard_released(shard=owner.shard)
+            if not self._left:
+                telemetry.shard_released(shard=owner.shard)
 
     def _initialise(self, message: Initialize) -> ShardOwner:
         shard = message.shard_id
@@ -106,6 +111,7 @@ class ShardRunner:
                     self._end(channel, owner)
                 case LeaseLost():
                     self._around.telemetry.lease_lost(shard=owner.shard)
+                    self._left = True
                     owner.mode = Mode.SILENT
                     self._fence = None
                 case Initialize():
@@ -150,6 +156,7 @@ class ShardRunner:
         if owner.mode is Mode.FROZEN:
             self._retry_checkpoint(channel, owner, None)
             self._around.telemetry.shard_ended(shard=owner.shard)
+            self._left = True
 
     def _checkpoint(self, channel: Channel, owner: ShardOwner) -> Checkpoint:
         return lambda position: self._retry_checkpoint(channel, owner, position)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ParamValidationError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 from botocore.parsers import ResponseParserError
 
 from consumer.errors import RetryableError, SetupError, StreamgaugeError
@@ -21,15 +28,18 @@ _RETRYABLE_CODES = frozenset(
         "LimitExceededException",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
+        "RequestTimeout",
         "ResourceInUseException",
         "ServiceUnavailable",
         "Throttling",
         "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionConflictException",
     }
 )
 _SERVER_ERROR_STATUS = 500
 _DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException", "403"})
-_SETUP_ERRORS = (NoCredentialsError, NoRegionError, ParamValidationError)
+_SETUP_ERRORS = (NoCredentialsError, NoRegionError, ParamValidationError, PartialCredentialsError)
 
 CALL_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
 """What a call of a boto3 client raises; an answer that cannot be parsed was cut off."""
@@ -56,4 +66,10 @@ def _is_retryable(error: Exception) -> bool:
     if not isinstance(error, ClientError):
         return not isinstance(error, _SETUP_ERRORS)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return error_code(error) in _RETRYABLE_CODES or status >= _SERVER_ERROR_STATUS
+    return error_code(error) in _RETRYABLE_CODES or status >= _SERVER_ERROR_STATUS or _is_cut(error)
+
+
+def _is_cut(error: ClientError) -> bool:
+    """Say whether the body that names the error was cut off on the way; its place is then taken by the status."""
+    code = error_code(error)
+    return not is_denied(error) and (not code or code.isdigit())

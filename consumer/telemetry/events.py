@@ -31,6 +31,17 @@ from consumer.telemetry.shards import Batch, ShardDelivery, ShardLines, ShardSer
 CommitStep = Literal["claim", "load", "snapshot", "fence", "delete"]
 """What of taking a shard over, or of a commit, may fail and be tried again."""
 
+StartStep = Literal[
+    "check_table",
+    "check_bucket",
+    "describe_stream",
+    "read_application",
+    "list_shards",
+    "create_application",
+    "release_leader",
+]
+"""What of a worker's start may fail and be tried again, in this order."""
+
 _METHOD_OF_LEVEL: Mapping[str, str] = {
     "TRACE": "debug",
     "DEBUG": "debug",
@@ -53,7 +64,12 @@ class _Shard:
         self.lines = ShardLines(telemetry.logger, shard, telemetry.monotonic)
         self.delivery = ShardDelivery(telemetry.metrics, telemetry.health, self.lines, shard)
         self.owned = False
-        self.thread = threading.get_ident()
+        self._thread = threading.get_ident()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread is the one that made it."""
+        return self._thread == threading.get_ident()
 
 
 class Telemetry:
@@ -128,6 +144,10 @@ class Telemetry:
             application=application,
             identifier=identifier,
         )
+
+    def start_retry(self, *, step: StartStep, error: BaseException, wait_seconds: float) -> None:
+        """A call to AWS that the start needs failed for now, and is made again after a wait."""
+        self.logger.warning("start_retry", step=step, error=describe(error), wait_seconds=round(wait_seconds, 3))
 
     def worker_stopping(self, *, reason: str) -> None:
         """The worker begins to drain: a signal, the end of the daemon, an error elsewhere."""
@@ -239,15 +259,8 @@ class Telemetry:
         self.logger.info("shard_ended", shard=shard)
 
     def shard_released(self, *, shard: str) -> None:
-        """The shard's thread ends, whatever went before: nothing of the shard may stay behind.
-
-        Unless another thread has the shard by now: a new lease may begin before the old one's thread has ended.
-        """
-        held = self._shards.get(shard)
-        if held is not None and held.thread != threading.get_ident():
-            return
-        self._let_go(shard)
-        if held is not None:
+        """The shard's thread ends before it was told why: nothing of the shard may stay behind."""
+        if self._let_go(shard):
             self.logger.warning("shard_released", shard=shard)
 
     # Batches
@@ -388,7 +401,8 @@ class Telemetry:
 
     def _hold(self, shard: str) -> _Shard:
         held = self._shard(shard)
-        held.thread = threading.get_ident()
+        if not held.is_mine:  # of a lease before this one, whose thread has not ended yet
+            held = self._shards[shard] = _Shard(self, shard)
         if not held.owned:
             held.owned = True
             held.series.checkpointed()
@@ -398,9 +412,13 @@ class Telemetry:
             self._progress.shard_held(shard)
         return held
 
-    def _let_go(self, shard: str) -> None:
+    def _let_go(self, shard: str) -> bool:
+        """Forget a shard, unless a new lease has begun in another thread; return whether there was anything."""
         with self._lock:
-            held = self._shards.pop(shard, None)
+            held = self._shards.get(shard)
+            if held is not None and not held.is_mine:
+                return False
+            self._shards.pop(shard, None)
         if held is not None:
             held.lines.tell_rest()
         self.metrics.forget_shard(shard)
@@ -408,6 +426,7 @@ class Telemetry:
         if self._progress is not None:
             self._progress.shard_gone(shard)
         self._update_owned()
+        return held is not None
 
     def _update_owned(self) -> None:
         with self._lock:

@@ -9,6 +9,8 @@ Alive (liveness), the rules:
    without records too: no call for longer than the limit means that the daemon hangs.
 4. A shard that is parked (refused, or fenced) does nothing on purpose and has no limit: ending the worker
    would take the other shards with it and change nothing.
+5. The thread that restored a shard last speaks for it. A new lease may begin before the thread of the one before has
+   ended: what that still says of the shard is not heard.
 
 Ready: the daemon has initialised and the worker is not stopping. A worker without a shard is ready.
 """
@@ -88,6 +90,7 @@ class Health:
         self._lock = threading.Lock()
         self._state = WorkerState.STARTING
         self._shards: dict[str, tuple[Activity, float]] = {}
+        self._speakers: dict[str, int] = {}
 
     @property
     def state(self) -> WorkerState:
@@ -109,12 +112,17 @@ class Health:
         """Note that the shard has begun something, or is getting on with it."""
         now_seconds = self._monotonic()
         with self._lock:
-            self._shards[shard] = (activity, now_seconds)
+            if activity is Activity.RESTORING:
+                self._speakers[shard] = threading.get_ident()
+            if self._is_heard(shard):
+                self._shards[shard] = (activity, now_seconds)
 
     def gone(self, shard: str) -> None:
         """Note that the shard has left the worker."""
         with self._lock:
-            self._shards.pop(shard, None)
+            if self._is_heard(shard):
+                self._speakers.pop(shard, None)
+                self._shards.pop(shard, None)
 
     def report(self) -> HealthReport:
         """Return how things are now."""
@@ -127,6 +135,10 @@ class Health:
             }
         problems = {shard: self._problem(health) for shard, health in shards.items() if self._is_stuck(health)}
         return HealthReport(state, shards, problems)
+
+    def _is_heard(self, shard: str) -> bool:
+        me = threading.get_ident()
+        return self._speakers.get(shard, me) == me
 
     def _is_stuck(self, health: ShardHealth) -> bool:
         return health.activity not in PARKED and health.idle_seconds > self._limit_seconds

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.arena import delivery_streams, rotated
 from bench.processors.kclpy_processor import Aggregates, RecordProcessor
 from bench.processors.nothing import Counter
 from bench.processors.settings import daemon_config
 from bench.processors.tally import Tally, read_all
-from bench.variants import free_port, parse_counters, pipeline_copy
+from bench.variants import Counting, free_port, parse_counters, pipeline_copy
 from consumer.pipeline.load import load
 from consumer.sources.multilang import Channel
 
@@ -66,12 +67,29 @@ def test_counters_are_read_and_gauges_are_not() -> None:
 
 def test_the_product_runs_the_demo_pipeline_with_the_daemon_of_all(tmp_path: Path) -> None:
     port = free_port()
-    pipeline = load(pipeline_copy(tmp_path, port), {})
+    pipeline = load(pipeline_copy(tmp_path, port, 1), {})
     config = daemon_config(pipeline.source.stream, "any")
     assert pipeline.worker.kcl == config.extra
     assert pipeline.worker.identifier == config.identifier
     assert pipeline.worker.metrics_port == port
     assert [window.name for window in pipeline.windows] == ["page_views", "revenue", "visits"]
+
+
+def test_each_round_has_state_leases_and_sinks_of_its_own_and_the_same_stream(tmp_path: Path) -> None:
+    first, second = (load(pipeline_copy(tmp_path, 9102, number), {}) for number in (1, 2))
+    assert first.source == second.source
+    assert first.name != second.name
+    assert first.worker.application != second.worker.application
+    assert not set(delivery_streams(first).values()) & set(delivery_streams(second).values())
+    counting = [Counting("nothing", "module", "clicks", tmp_path, number) for number in (1, 2)]
+    assert counting[0].application != counting[1].application
+    assert counting[0].arguments() != counting[1].arguments()
+
+
+def test_the_order_of_the_workers_changes_from_round_to_round() -> None:
+    orders = [rotated("abc", number) for number in range(1, 5)]
+    assert ["".join(order) for order in orders] == ["abc", "bca", "cab", "abc"]
+    assert rotated(["a"], 2) == ["a"]
 
 
 def test_tallies_of_all_shards_are_summed_up(tmp_path: Path) -> None:

@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import get_args
 
 import psutil
 import pytest
 
-from consumer.emulator.faults import Fault
+from consumer.emulator.faults import Fault, Service
 from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.processes import wait_until
 from consumer.errors import EXIT_DAEMON, EXIT_ENVIRONMENT, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
 from consumer.runtime import clock
-from tests.end_to_end.rig import SECONDS_MAX, Rig, kill_one, processes_of
+from consumer.telemetry.events import StartStep
+from tests.end_to_end.rig import KINDS, SECONDS_MAX, Rig, kill_one, processes_of
 
-pytestmark = [pytest.mark.daemon, pytest.mark.xdist_group("daemon"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.daemon, pytest.mark.xdist_group("daemon"), pytest.mark.timeout(600)]
 
 KILLS = 20
 
@@ -55,23 +57,43 @@ def test_a_stream_is_counted_and_the_worker_drains(rig: Rig) -> None:
     }
 
 
+STAGES = ("", "worker_started", "daemon_started", "daemon_initialised", "shard_initialised")
+"""What a worker has told, one after the other, when it is killed. At the last stage all its processes are there."""
+
+
+@pytest.mark.timeout(1200)
 def test_kill_9_of_any_process_at_random_moments_loses_and_doubles_nothing(rig: Rig) -> None:
     random = Random(20)
     rig.put(8_000)
     killed = []
     for number in range(KILLS):
         worker = rig.start()
-        clock.sleep(random.choice([1.0, 5.0, 8.0]) * random.random())  # the moment itself is what is random
+        rig.wait_until_told(worker, STAGES[number % len(STAGES)])
+        clock.sleep(2 * random.random())  # the moment itself is what is random
         processes = processes_of(worker)
-        killed.append(kill_one(random, processes))
-        if killed[-1] == "relay":  # nobody misses it: the worker has the daemon's pipes
-            worker.kill()
+        killed.append(kill_one(KINDS[number // len(STAGES) % len(KINDS)], processes))
         rig.wait_until_ended(worker)
         assert worker.status != EXIT_OK
         _, alive = psutil.wait_procs(processes, timeout=SECONDS_MAX)
         assert not alive, "no process outlives the worker"
         rig.put(1_000, seed=100 + number, offset_ms=3_600_000 + number * 60_000)
-    assert {"java", "python"} <= set(killed)
+    assert set(KINDS) == set(killed)
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    counted = rig.recount()
+    assert counted.is_right, counted
+
+
+def test_a_relay_that_is_killed_ends_the_worker_at_once_and_the_next_one_goes_on(rig: Rig) -> None:
+    """Java ends a conversation with its child, and by itself would end after its whole grace time."""
+    rig.put(8_000)
+    worker = rig.start()
+    rig.wait_until_started(worker)
+    kill_one("relay", processes_of(worker))
+    assert rig.wait_until_ended(worker) == EXIT_DAEMON, worker.output()
+    assert "the relay of a shard ended before the shard did" in worker.output()
+    rig.put(8_000, seed=2, offset_ms=3_600_000)
     worker = rig.start()
     rig.wait_until_read(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
@@ -96,7 +118,7 @@ def test_a_stop_while_the_sink_is_down_ends_in_time_and_the_next_worker_sends_th
     rig.put(10_000)
     fault = rig.emulator.faults.add(Fault(service="firehose", kind="throttle"))
     worker = rig.start()
-    wait_until(lambda: "sink_retry" in worker.output(), "the sink to fail", seconds_max=SECONDS_MAX, alive=[worker])
+    rig.wait_until_told(worker, "sink_retry")
     assert rig.stop(worker) == EXIT_OK, worker.output()
     rig.emulator.faults.remove(fault)
     worker = rig.start()
@@ -123,6 +145,7 @@ def test_trouble_with_state_store_and_stream_loses_nothing(rig: Rig) -> None:
     worker = rig.start()
     rig.wait_until_read(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
+    rig.emulator.faults.clear()  # they were for the worker, not for those who look at what it did
     counted = rig.recount()
     assert counted.is_right, counted
 
@@ -148,9 +171,46 @@ def test_a_shard_that_is_split_ends_and_its_children_wait(rig: Rig) -> None:
     assert rig.recount().missing == 0
 
 
+STARTING_CALLS: dict[str, tuple[Service, str, str]] = {
+    "check_table": ("dynamodb", "DescribeTable", "streamgauge-state"),
+    "check_bucket": ("s3", "HeadBucket", ""),
+    "describe_stream": ("kinesis", "DescribeStreamSummary", ""),
+    "read_application": ("dynamodb", "GetItem", "streamgauge-state"),
+    "list_shards": ("kinesis", "ListShards", ""),
+    "create_application": ("dynamodb", "PutItem", "streamgauge-state"),
+    "release_leader": ("dynamodb", "DeleteItem", "rig-CoordinatorState"),
+}
+"""The steps of a start, and what each of them calls."""
+
+
+def test_throttles_at_the_start_delay_it_and_nothing_else(rig: Rig) -> None:
+    assert set(STARTING_CALLS) == set(get_args(StartStep))
+    rig.put(1_000)
+    for service, operation, match in STARTING_CALLS.values():
+        rig.emulator.faults.add(Fault(service=service, operation=operation, match=match, kind="throttle", times=3))
+    worker = rig.start()
+    # Nothing else may call before: the faults are for the worker.
+    rig.wait_until_told(worker, "daemon_started")
+    assert rig.emulator.faults.active() == []
+    rig.wait_until_read(worker)
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    retried = [line["step"] for line in map(json.loads, worker.output().splitlines()) if line["event"] == "start_retry"]
+    assert retried == list(STARTING_CALLS), "three tries are one call: the client's own repetitions"
+    counted = rig.recount()
+    assert counted.is_right, counted
+
+
+def test_a_stop_while_the_start_waits_for_aws_ends_the_worker_with_0(rig: Rig) -> None:
+    rig.emulator.faults.add(Fault(service="kinesis", operation="DescribeStreamSummary", kind="throttle"))
+    worker = rig.start()
+    rig.wait_until_told(worker, "start_retry")
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    assert "daemon_started" not in worker.output()
+
+
 def test_a_stop_at_the_very_start_ends_the_worker_with_0(rig: Rig) -> None:
     worker = rig.start()
-    wait_until(lambda: "worker_started" in worker.output(), "the start", seconds_max=SECONDS_MAX, alive=[worker])
+    rig.wait_until_told(worker, "worker_started")
     assert rig.stop(worker) == EXIT_OK, worker.output()
 
 
@@ -194,7 +254,7 @@ def test_a_wrong_file_ends_with_2_and_every_error(rig: Rig) -> None:
 
 def test_java_that_ends_by_itself_ends_the_worker(rig: Rig) -> None:
     worker = rig.start()
-    wait_until(lambda: "daemon_initialised" in worker.output(), "Java", seconds_max=SECONDS_MAX, alive=[worker])
+    rig.wait_until_told(worker, "daemon_initialised")
     for process in processes_of(worker):
         with suppress(psutil.NoSuchProcess):
             if "java" in process.name():

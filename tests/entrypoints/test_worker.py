@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,13 +14,15 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+import consumer.entrypoints.worker
 from consumer.core.compile import compile_pipeline
 from consumer.emulator.server import Emulator
 from consumer.entrypoints.worker import Shards, _start_seconds, _Worker
-from consumer.errors import RefusedError, RetryableError
+from consumer.errors import EXIT_ENVIRONMENT, RefusedError, RetryableError, SetupError
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline
 from consumer.runtime import clock
+from consumer.runtime.retry import StoppedError
 from consumer.state.base import Application
 from consumer.state.memory import Memory, MemoryStore
 from consumer.telemetry.events import Telemetry
@@ -48,17 +52,20 @@ def _starting(pipeline: Pipeline, start: Literal["trim_horizon", "latest"] | int
     return dataclasses.replace(pipeline, source=dataclasses.replace(pipeline.source, start=start))
 
 
-def _application(pipeline: Pipeline, memory: Memory, emulator: Emulator) -> Application:
+def _worker(pipeline: Pipeline, log: io.StringIO | None = None) -> _Worker:
     telemetry = Telemetry(
         metrics=Metrics(CollectorRegistry(), stream="clicks"),
-        logger=configure_logging(level="error", now_ms=clock.now_ms, stream=io.StringIO()),
+        logger=configure_logging(level="warning", now_ms=clock.now_ms, stream=log or io.StringIO()),
         health=Health(clock.monotonic),
         windows=[window.name for window in pipeline.windows],
         monotonic=clock.monotonic,
         now_ms=clock.now_ms,
     )
-    worker = _Worker(compile_pipeline(pipeline), {}, telemetry, quick_start=True)
-    return worker._application(MemoryStore(memory), emulator.client("kinesis"))
+    return _Worker(compile_pipeline(pipeline), {}, telemetry, quick_start=True)
+
+
+def _application(pipeline: Pipeline, memory: Memory, emulator: Emulator) -> Application:
+    return _worker(pipeline)._application(MemoryStore(memory), emulator.client("kinesis"))
 
 
 def test_latest_is_the_instant_of_the_first_start_for_ever(emulator: Emulator, pipeline: Pipeline) -> None:
@@ -105,3 +112,34 @@ def test_a_shard_that_turns_up_later_is_asked_for(emulator: Emulator, pipeline: 
     assert child.hash_range[0] == shards.origin("shardId-000000000000").hash_range[0]
     with pytest.raises(RetryableError, match="no shard"):
         shards.origin("shardId-000000000099")
+
+
+def test_aws_that_does_not_answer_for_long_ends_the_start_with_the_status_of_a_missing_thing(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer.entrypoints.worker, "START_RETRY_SECONDS_MAX", 0.0)
+    log = io.StringIO()
+
+    def fail() -> None:
+        raise RetryableError("table t: throttled")
+
+    with pytest.raises(SetupError, match=r"table t: throttled \(tried for 0 s\)\. Check the network"):
+        _worker(pipeline, log)._starting("check_table", fail)
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    assert (line["event"], line["step"], line["error"]) == (
+        "start_retry",
+        "check_table",
+        "RetryableError: table t: throttled",
+    )
+    assert SetupError.exit_status == EXIT_ENVIRONMENT
+
+
+def test_a_stop_ends_the_waiting_for_aws(pipeline: Pipeline) -> None:
+    worker = _worker(pipeline)
+
+    def stop_and_fail() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise RetryableError("throttled")
+
+    with worker._signals(), pytest.raises(StoppedError):
+        worker._starting("check_table", stop_and_fail)

@@ -570,6 +570,10 @@ def test_what_will_have_another_default_must_be_said(key: str) -> None:
         ("maxRecords: many", "must be a whole number above 0"),
         ("failoverTimeMillis: 10s", "must be a whole number above 0"),
         ("timeoutInSeconds: true", "must be a whole number above 0"),
+        ("maxRecords: -5", "must be a whole number above 0"),
+        ("timeoutInSeconds: 3599", "must be at least 3600: the daemon kills itself when an answer takes longer"),
+        ('timeoutInSeconds: "300"', "must be at least 3600"),
+        ("timeoutinseconds: 300", "is spelled timeoutInSeconds"),
         ("maxrecords: 5", "is spelled maxRecords"),
         ("maxRecords: 0", "the daemon takes 0 for a property that is not set"),
         ('maxRecords: "0"', "the daemon takes 0 for"),
@@ -598,6 +602,11 @@ def test_properties_of_the_daemon_that_cannot_be_set(written: str, message: str)
     (problem,) = problems_of(GOOD + f"worker: {{kcl: {{{written}}}}}\n")
     assert problem.path.startswith("worker.kcl.")
     assert message in problem.message
+
+
+@pytest.mark.parametrize("written", ["timeoutInSeconds: 3600", 'timeoutInSeconds: "172800"', "maxRecords: 1"])
+def test_numbers_that_are_large_enough_are_taken(written: str) -> None:
+    assert problems_of(GOOD + f"worker: {{kcl: {{{written}}}}}\n") == []
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,29 @@ def test_an_undisturbed_run_is_exact_and_sends_nothing_twice() -> None:
     assert world.stored_outbox() == set(), "delivery is recorded before the lease goes"
 
 
+@pytest.mark.parametrize("end", ["leaseLost", "shardEnded"])
+def test_nothing_is_told_of_a_shard_that_has_left(end: str) -> None:
+    """Its conversation may go on for a while; by then another thread, or worker, speaks for it."""
+    world = _world()
+    runner = world.runner()
+    telemetry = runner._around.telemetry
+    looks = []
+
+    def script(daemon: FakeDaemon) -> Iterator[dict[str, Any]]:
+        yield daemon.initialize()
+        yield daemon.batch(world.records)
+        looks.append(telemetry.health.report().shards)
+        yield {"action": end}
+        looks.append(telemetry.health.report().shards)
+
+    daemon = FakeDaemon(world)
+    daemon._script = script(daemon)
+    runner.run(cast("BinaryIO", daemon), cast("BinaryIO", daemon))
+    looks.append(telemetry.health.report().shards)
+    assert [SHARD in shards for shards in looks] == [True, False, False]
+    assert "shard_released" not in world.log.getvalue()
+
+
 def _steps(end: str, **world_options: int) -> int:
     world = _world(**world_options)
     world.run(FakeDaemon(world, end=end))

@@ -23,6 +23,7 @@ from consumer.runtime.daemon_files import (
     render_properties,
     write_files,
 )
+from consumer.runtime.private_directory import OWNER
 
 
 def config(
@@ -147,7 +148,7 @@ def test_the_directory_and_its_files_are_private(parent: Path) -> None:
     files = write_files(config(extra=(("shutdownGraceMillis", "1500"),)), "WARN", [str(parent)])
     assert stat.S_IMODE(files.directory.stat().st_mode) == 0o700
     plain = [path for path in files.directory.iterdir() if not path.is_symlink()]
-    assert {path.name for path in plain} == {"daemon.properties", "daemon-log.xml", "relay.py"}
+    assert {path.name for path in plain} == {"daemon.properties", "daemon-log.xml", "relay.py", OWNER}
     assert {stat.S_IMODE(path.stat().st_mode) for path in plain} == {0o600}
     assert files.shutdown_grace_ms == 1500
     files.remove()

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import pytest
 
+from consumer.errors import DaemonError
 from consumer.runtime import relay
 from consumer.runtime.listener import PIPE_BYTES, RelayListener
 
@@ -189,18 +190,19 @@ def test_without_a_worker_the_relay_fails_silently(directory: Path, start_relay:
     assert (child.stdout.read(), child.stderr.read()) == (b"", b"")
 
 
-def test_the_death_of_a_relay_harms_nobody(worker: Worker, start_relay: StartRelay) -> None:
+def test_the_death_of_a_relay_is_told_when_its_conversation_ends(worker: Worker, start_relay: StartRelay) -> None:
+    """The pipes outlive it, but Java closes its ends with its child."""
     child = start_relay(worker.listener.path)
     assert ask(child, b"before\n") == b"before\n"
     child.kill()
     child.wait(DEADLINE_SECONDS)
     assert ask(child, b"after\n") == b"after\n"
-    thread = worker.threads.get(timeout=DEADLINE_SECONDS)
+    assert worker.failures.empty()
     assert child.stdin
     child.stdin.close()
-    thread.join(DEADLINE_SECONDS)
-    assert not thread.is_alive()
-    assert worker.failures.empty()
+    error = worker.failures.get(timeout=DEADLINE_SECONDS)
+    assert isinstance(error, DaemonError)
+    assert "relay of a shard ended before the shard" in str(error)
 
 
 def test_an_exception_of_a_shard_is_reported_before_the_daemon_hears_of_it(

@@ -28,6 +28,7 @@ from consumer.runtime import daemon_log, leftover, supervisor
 from consumer.runtime.daemon_files import DaemonConfig
 from consumer.runtime.jars import Jars, find_jars
 from consumer.runtime.java import Java, JvmOptions, find_java
+from consumer.runtime.private_directory import remove_stale_directories
 from consumer.runtime.supervisor import Daemon, DaemonExit
 from consumer.sources import leases
 from consumer.sources.kinesis import roots
@@ -292,6 +293,9 @@ def kill_the_worker_and_await_the_daemon(java: Path, identifier: str, environ: M
             env={**environ, "TMPDIR": temporary},
         )
         _kill_and_await(worker, leftover.mark("app", identifier, "us-east-1", environ))
+        assert [*Path(temporary).iterdir()], "nobody was left to tidy up"
+        remove_stale_directories(temporary)
+        assert not [*Path(temporary).iterdir()]
 
 
 def _kill_and_await(worker: subprocess.Popen[bytes], mark: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, PartialCredentialsError
 from botocore.parsers import ResponseParserError
 
 from consumer.emulator.clock import now_ms
@@ -199,9 +199,13 @@ def service_error(code: str, status: int = 400) -> ClientError:
         (service_error("LimitExceededException"), RetryableError, "LimitExceededException"),
         (service_error("ExpiredNextTokenException"), RetryableError, "Expired"),
         (service_error("Odd", 503), RetryableError, "Odd"),
+        (service_error("400"), RetryableError, "400"),
+        (service_error(""), RetryableError, "op"),
+        (service_error("403", 403), SetupError, "Allow the worker's role"),
         (EndpointConnectionError(endpoint_url="http://x"), RetryableError, "http://x"),
         (ResponseParserError("cut"), RetryableError, "cut"),
         (NoCredentialsError(), SetupError, "credentials"),
+        (PartialCredentialsError(provider="env", cred_var="key"), SetupError, "credentials"),
     ],
 )
 def test_errors_say_whether_to_try_again(error: Exception, kind: type[Exception], text: str) -> None:

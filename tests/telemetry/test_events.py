@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def shard_released(telemetry: Telemetry) -> None:
 
 EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "worker_started": worker_started,
+    "start_retry": lambda t: t.start_retry(step="check_table", error=RetryableError("throttled"), wait_seconds=0.5),
     "worker_stopping": lambda t: t.worker_stopping(reason="SIGTERM"),
     "worker_stopped": lambda t: t.worker_stopped(status=0),
     "failed": lambda t: t.failed(error=DaemonError("ended with status 1"), shard=SHARD),
@@ -339,6 +341,38 @@ def test_releasing_a_shard_that_has_left_says_nothing(told: Told) -> None:
     told.telemetry.shard_released(shard=SHARD)
     assert told.lines("shard_released") == []
     assert told.health.report().shards == {}
+
+
+@pytest.mark.parametrize("end", ["lease_lost", "shard_released"])
+def test_the_end_of_an_old_lease_takes_nothing_from_the_new_one(told: Told, end: str) -> None:
+    """Each lease has a thread; the new one may begin before the old one's has ended."""
+    telemetry = told.telemetry
+    with ThreadPoolExecutor(1) as old, ThreadPoolExecutor(1) as new:
+        for thread in (old, new):
+            thread.submit(telemetry.activity, shard=SHARD, activity=Activity.RESTORING).result()
+            thread.submit(shard_initialised, telemetry).result()
+        new.submit(telemetry.activity, shard=SHARD, activity=Activity.WAITING_FOR_DAEMON).result()
+        old.submit(telemetry.activity, shard=SHARD, activity=Activity.FENCED).result()
+        old.submit(getattr(telemetry, end), shard=SHARD).result()
+        assert told.health.report().shards[SHARD].activity is Activity.WAITING_FOR_DAEMON
+        assert told.value("shards_owned") == 1
+        assert told.value("leases_acquired_total") == 2
+        assert told.value("epoch", shard=SHARD) == 4
+        assert "1 shards" in told.progress.line()
+        new.submit(telemetry.lease_lost, shard=SHARD).result()
+    assert told.health.report().shards == {}
+    assert told.value("shards_owned") == 0
+    assert told.value("epoch", shard=SHARD) is None
+
+
+def test_an_old_lease_that_ends_while_the_new_one_is_restored_leaves_it_alone(told: Told) -> None:
+    telemetry = told.telemetry
+    with ThreadPoolExecutor(1) as old, ThreadPoolExecutor(1) as new:
+        old.submit(shard_initialised, telemetry).result()
+        new.submit(telemetry.activity, shard=SHARD, activity=Activity.RESTORING).result()
+        old.submit(telemetry.lease_lost, shard=SHARD).result()
+        assert told.health.report().shards[SHARD].activity is Activity.RESTORING
+        assert told.value("shards_owned") == 0
 
 
 def test_the_age_of_the_checkpoint_grows_until_the_next(told: Told) -> None:

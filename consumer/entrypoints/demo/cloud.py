@@ -62,11 +62,15 @@ class Cloud:
         buckets = self._client("s3")
         for bucket in {RESULTS_BUCKET, self.pipeline.state.bucket}:
             buckets.create_bucket(Bucket=bucket)
-        for delivery_stream in destinations(self.pipeline):
-            self._create_delivery_stream(delivery_stream)
+        self.create_delivery_streams()
         database = self._client("dynamodb")
         dynamodb.create_table(database, self.pipeline.state.table)
         leases.prepare(database, self.pipeline.worker.application, self.shards(), owner, None)
+
+    def create_delivery_streams(self) -> None:
+        """Create the delivery streams of all sinks."""
+        for name in destinations(self.pipeline):
+            self._create_delivery_stream(name)
 
     def shards(self) -> tuple[ShardInfo, ...]:
         """Return the stream's shards."""
