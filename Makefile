@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-daemon lint bench clean lock
+.PHONY: help demo test fuzz lint bench bench-core bench-memory clean lock
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -28,18 +28,29 @@ demo: $(STAMP) ## run the whole thing here: a stream, the real daemon, a kill, a
 test: $(STAMP) lint ## run all fast tests, the ones with the real daemon included
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
+fuzz: $(STAMP) ## check a million random inputs (some minutes); ARGS="--cases N --seed S"
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP) ## measure; figures go to bench/results.json
+bench: $(STAMP) ## measure the whole service; figures go to bench/results.json
 	$(BIN)/python -m bench.end_to_end $(ARGS)
+
+bench-core: $(STAMP) ## measure the core beside code by hand, Bytewax and polars
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	$(BIN)/python -m bench.core $(ARGS)
+
+bench-memory: $(STAMP) ## measure memory, pauses and limits of the core
+	$(BIN)/python -m bench.memory $(ARGS)
 
 lock: $(STAMP) ## resolve the dependencies again
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile requirements/build.in --output-file requirements/build.txt $(LOCK_FLAGS)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --constraint requirements/constraints.in --output-file requirements/all.txt $(LOCK_FLAGS)
+	$(BIN)/uv pip compile requirements/bench.in --output-file requirements/bench.txt $(LOCK_FLAGS)
 
 LOCK_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,23 +12,44 @@ from typing import TYPE_CHECKING
 
 from consumer import __version__
 from consumer.environment import environment
-from consumer.errors import EXIT_USAGE, StreamgaugeError
+from consumer.errors import EXIT_FAILURE, EXIT_USAGE, StreamgaugeError
 
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
 
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+"""Ctrl-C: what a shell says of a command that the signal ended."""
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     try:
         status: int = options.run(options)
+        sys.stdout.flush()
     except StreamgaugeError as error:
         sys.stderr.write(f"streamgauge: {error}\n")
         return error.exit_status
+    except BrokenPipeError:
+        # Who reads the output has seen enough; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     return status
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line; end with EXIT_USAGE if it is wrong."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest:
+        # argparse calls every INPUT behind an option unrecognized (`process FILE --envelope INPUT`).
+        if "inputs" not in options or any(each.startswith("-") and each != "-" for each in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        options.inputs += rest
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_run(commands)
     _add_check(commands)
+    _add_process(commands)
+    _add_test(commands)
     _add_doctor(commands)
     _add_demo(commands)
     _add_emulator(commands)
@@ -55,8 +80,44 @@ def _add_run(commands: _Commands) -> None:
 def _add_check(commands: _Commands) -> None:
     command = commands.add_parser("check", help="check a pipeline file and explain it in words")
     command.add_argument("file", nargs="?", metavar="FILE", help="the pipeline file")
-    command.add_argument("--schema", action="store_true", help="print the JSON Schema of pipeline files, for editors")
+    instead = command.add_mutually_exclusive_group()
+    instead.add_argument("--schema", action="store_true", help="print the JSON Schema of pipeline files, for editors")
+    instead.add_argument("--show-code", action="store_true", help="print the Python code that the pipeline becomes")
     command.set_defaults(run=_check)
+
+
+def _add_process(commands: _Commands) -> None:
+    command = commands.add_parser(
+        "process",
+        help="run a pipeline over files or standard input, without AWS",
+        description="Run a pipeline over newline-delimited events: one file is one shard, files go one after another.",
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="the pipeline file")
+    command.add_argument("inputs", nargs="*", metavar="INPUT", help="a file of events, - for standard input (default)")
+    command.add_argument("--output", default="-", metavar="F", help="where results go (default: standard output)")
+    command.add_argument("--late", metavar="F", help="where late events go (default: they are counted)")
+    command.add_argument("--dead-letter", metavar="F", help="where dead letters go (default: they are counted)")
+    command.add_argument(
+        "--batch-size", type=_at_least_one, default=1_000, metavar="N", help="records a batch (%(default)s)"
+    )
+    command.add_argument(
+        "--envelope", action="store_true", help="lines are JSON objects with the record's bytes in base64 as `data`"
+    )
+    command.add_argument("--no-close", action="store_true", help="leave the windows open that the events leave open")
+    command.set_defaults(run=_process)
+
+
+def _add_test(commands: _Commands) -> None:
+    command = commands.add_parser("test", help="run a pipeline's own tests", description="Run tests of pipelines.")
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE", help="a file of tests")
+    command.set_defaults(run=_test)
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
 
 
 def _add_doctor(commands: _Commands) -> None:
@@ -98,9 +159,42 @@ def _check(options: argparse.Namespace) -> int:
     from consumer.entrypoints.check import check  # noqa: PLC0415 - each command imports what it needs alone
 
     if options.file is None and not options.schema:
-        sys.stderr.write("streamgauge check: name a pipeline file, or --schema\n")
+        sys.stderr.write("streamgauge check: name a pipeline file, or say --schema\n")
         return EXIT_USAGE
-    return check(options.file, environment(), show_schema=options.schema, out=sys.stdout, err=sys.stderr)
+    return check(
+        options.file,
+        environment(),
+        show_schema=options.schema,
+        show_code=options.show_code,
+        out=sys.stdout,
+        err=sys.stderr,
+    )
+
+
+def _process(options: argparse.Namespace) -> int:
+    from consumer.entrypoints.process import Options, process  # noqa: PLC0415 - each command imports what it needs
+
+    chosen = Options(
+        inputs=options.inputs,
+        output=options.output,
+        late=options.late,
+        dead_letter=options.dead_letter,
+        batch_size=options.batch_size,
+        envelope=options.envelope,
+        close=not options.no_close,
+    )
+    # Without buffers: a reader that went away is noticed at once, and nothing is left to be flushed at the end.
+    with (
+        open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as stdin,
+        open(sys.stdout.fileno(), "wb", buffering=0, closefd=False) as stdout,
+    ):
+        return process(options.file, environment(), chosen, stdin=stdin, stdout=stdout, err=sys.stderr)
+
+
+def _test(options: argparse.Namespace) -> int:
+    from consumer.entrypoints.unit_tests import run_tests  # noqa: PLC0415 - each command imports what it needs
+
+    return run_tests(options.files, environment(), out=sys.stdout, err=sys.stderr)
 
 
 def _doctor(options: argparse.Namespace) -> int:

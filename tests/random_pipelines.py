@@ -1,11 +1,13 @@
-"""Random pipelines and streams from a seed: small alphabets and near times, so that rules meet."""
+"""Random pipelines from a seed: small alphabets, near times and low limits, so that rules meet.
+
+random_streams.py has the records for them.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from random import Random
 from typing import Any
+from typing import Literal as Literals
 
 from consumer.pipeline.model import (
     Aggregate,
@@ -13,35 +15,42 @@ from consumer.pipeline.model import (
     Events,
     Expression,
     Field,
+    Kind,
     Let,
+    Limits,
     Literal,
     Name,
     Pipeline,
     Session,
+    Sliding,
     Source,
+    Stagger,
     State,
     StdoutSink,
+    TimeUnit,
     Tumbling,
     Type,
     Window,
     Worker,
 )
-from consumer.records import Record
 
 STRING, INT, FLOAT, BOOL, TIMESTAMP = Type.STRING, Type.INT, Type.FLOAT, Type.BOOL, Type.TIMESTAMP
 
-FIELDS = (
-    Field("user", STRING, nullable=False),
-    Field("at", TIMESTAMP, nullable=False),
-    Field("s", STRING, nullable=True),
-    Field("i", INT, nullable=False),
-    Field("j", INT, nullable=True),
-    Field("f", FLOAT, nullable=False),
-    Field("g", FLOAT, nullable=True),
-    Field("b", BOOL, nullable=True),
-    Field("t", TIMESTAMP, nullable=True),
+TYPES = (
+    ("user", STRING, False),
+    ("at", TIMESTAMP, False),
+    ("s", STRING, True),
+    ("i", INT, False),
+    ("j", INT, True),
+    ("f", FLOAT, False),
+    ("g", FLOAT, True),
+    ("b", BOOL, True),
+    ("t", TIMESTAMP, True),
 )
-START_MS = 1_000_000
+FIELDS = tuple(Field(name, of, nullable, (name,)) for name, of, nullable in TYPES)
+ZONES = ("Europe/Berlin", "Australia/Lord_Howe", "America/Havana", "Asia/Kathmandu", "Pacific/Apia")
+ZONED_STEP_MS = 600_000
+"""What a step of time is in a pipeline whose windows follow a clock on the wall; in others it is a millisecond."""
 
 VALUES: dict[Type, list[Any]] = {
     STRING: ["", "a", "b", "ab", "Ä", "éa", "12", " -3.7 ", "1e3", "x1", "9223372036854775808", "\U0001f600"],
@@ -49,7 +58,6 @@ VALUES: dict[Type, list[Any]] = {
     FLOAT: [0.0, -0.0, 0.5, -0.5, 1.5, 2.5, -2.5, 0.1, 1e300, -1e300, 5e-324, 3.0, 1e17],
     BOOL: [True, False],
 }
-_BROKEN = [b"", b"{", b"[1]", b'{"user":1}', b'{"user":"a","at":"x","i":1,"f":1}', b"\xff", b'{"user":"a"}', b"NaN"]
 
 _NUMERIC = ((FLOAT, FLOAT), (INT, FLOAT), (FLOAT, INT))
 _PAIRS = ((INT, INT), *_NUMERIC, (STRING, STRING), (TIMESTAMP, TIMESTAMP))
@@ -85,13 +93,53 @@ _OPERATIONS: dict[Type, list[tuple[str, tuple[Type, ...], bool]]] = {
     ],
 }
 
+_ANY = (STRING, INT, FLOAT, BOOL, TIMESTAMP)
+_NUMBERS = (INT, FLOAT)
+_ORDERED = (STRING, INT, FLOAT, TIMESTAMP)
+# Aggregate, types of its first argument, type of the result (None: that of the argument).
+_AGGREGATES: list[tuple[str, tuple[Type, ...], Type | None]] = [
+    ("count", _ANY, INT),
+    ("sum", _NUMBERS, None),
+    ("min", _ORDERED, None),
+    ("max", _ORDERED, None),
+    ("avg", _NUMBERS, FLOAT),
+    ("variance", _NUMBERS, FLOAT),
+    ("stddev", _NUMBERS, FLOAT),
+    ("first", _ANY, None),
+    ("last", _ANY, None),
+    ("min_by", _ANY, None),
+    ("max_by", _ANY, None),
+    ("count_distinct", _ANY, INT),
+    ("approx_distinct", _ANY, INT),
+    ("quantile", _NUMBERS, FLOAT),
+    ("top", _ANY, None),
+    ("collect", _ANY, None),
+]
+_NEVER_NULL = {"count", "count_distinct", "approx_distinct", "top", "collect"}
+
+
+Format = Literals["json", "msgpack", "csv"]
+
+
+def step_ms(pipeline: Pipeline) -> int:
+    """Return how many milliseconds one step of time is in the windows of a random pipeline."""
+    return ZONED_STEP_MS if zone_of(pipeline) else 1
+
+
+def zone_of(pipeline: Pipeline) -> str | None:
+    """Return the time zone of a random pipeline: all its zoned windows have the same."""
+    kinds = (window.kind for window in pipeline.windows)
+    return next((kind.timezone for kind in kinds if isinstance(kind, Tumbling) and kind.timezone), None)
+
 
 class PipelineMaker:
-    """Makes one random pipeline."""
+    """Makes one random pipeline. `formats`: of any format and compression, not JSON with plain fields alone."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, *, formats: bool = False) -> None:
         self._random = random
-        self._scope = [Name(field.name, field.type, field.nullable) for field in FIELDS]
+        self._scope = [Name(name, of, nullable) for name, of, nullable in TYPES]
+        self._zone = random.choice(ZONES) if random.random() < 0.15 else None
+        self._formats = formats
 
     def expression(self, of: Type, depth: int) -> Expression:
         """Return a well-typed expression, typed as the parser types it."""
@@ -128,17 +176,20 @@ class PipelineMaker:
     def pipeline(self) -> Pipeline:
         """Return the pipeline."""
         pick = self._random.choice
+        lets = tuple(self._let(number) for number in range(self._random.randrange(3)))
+        windows = tuple(self._window(number) for number in range(self._random.randint(1, 3)))
         return Pipeline(
             name="random",
             source=Source("stream", "user", "trim_horizon"),
-            lets=tuple(self._let(number) for number in range(self._random.randrange(3))),
-            events=Events(FIELDS, pick(["at", "at", None]), pick([0, 5, 50]), pick([None, 40]), 1 << 20),
-            where=pick([None, self.expression(BOOL, 3)]),
-            windows=tuple(self._window(number) for number in range(self._random.randint(1, 3))),
+            lets=lets,
+            events=self._events(),
+            where=pick([None, None, self.expression(BOOL, 3)]),
+            windows=windows,
             sinks=(),
-            late=pick([None, StdoutSink()]),
-            dead_letter=pick([None, StdoutSink()]),
+            late=pick([None, StdoutSink(), StdoutSink()]),
+            dead_letter=pick([None, StdoutSink(), StdoutSink()]),
             state=State("table", "bucket", 5000, 1000),
+            limits=self._limits(windows),
             worker=Worker("random", None, 9102, ()),
         )
 
@@ -148,47 +199,107 @@ class PipelineMaker:
         self._scope.append(Name(f"let{number}", of, expression.nullable))
         return Let(f"let{number}", expression)
 
-    def _window(self, number: int) -> Window:
+    # -- events
+
+    def _events(self) -> Events:
         pick = self._random.choice
-        kinds: list[Tumbling | Session] = [
-            Tumbling(pick([1, 10, 60]), self._random.randint(-100, 100)),
-            Session(pick([1, 5, 20])),
+        formats: list[Format] = ["json", "json", "msgpack", "csv"]
+        form = pick(formats) if self._formats else "json"
+        return Events(
+            format=form,
+            compression=pick(["none", "none", "auto", "gzip", "zstd"]) if self._formats else "none",
+            fields=self._fields(form) if self._formats else FIELDS,
+            time=pick(["at", "at", "at", None]),
+            out_of_orderness_ms=self._steps([0, 5, 50]),
+            idle_after_ms=None,
+            max_future_ms=pick([None, None, self._steps([40])]),
+            max_bytes=1 << 20,
+        )
+
+    def _fields(self, form: str) -> tuple[Field, ...]:
+        """Return fields wherever they may lie in a record of this format."""
+        columns: list[int] = self._random.sample(range(len(TYPES) + 2), len(TYPES))
+        by_name = self._random.random() < 0.5
+        fields = []
+        for number, (name, of, nullable) in enumerate(TYPES):
+            path: tuple[str | int, ...] = self._random.choice(
+                [(name,), (name,), ("in", name), ("in", "deep", number), ("list", number), (f"a {name}", 1)]
+            )
+            if form == "csv":
+                path = (f"column {name}",) if by_name else (columns[number],)
+            units = [TimeUnit.MILLISECONDS, TimeUnit.MICROSECONDS, *([TimeUnit.SECONDS] if self._zone else [])]
+            unit = self._random.choice(units) if of is TIMESTAMP else TimeUnit.MILLISECONDS
+            fields.append(Field(name, of, nullable, path, unit))
+        return tuple(fields)
+
+    # -- windows
+
+    def _steps(self, steps: list[int]) -> int:
+        return self._random.choice(steps) * (ZONED_STEP_MS if self._zone else 1)
+
+    def _window(self, number: int) -> Window:
+        kind = self._kind()
+        user = self._scope[:1]
+        by = tuple(self._random.choice([[], user, user, *(self._random.sample(self._scope, n) for n in (1, 1, 2))]))
+        select = tuple(self._aggregate(column, kind) for column in range(self._random.randint(1, 4)))
+        return Window(
+            name=f"w{number}",
+            kind=kind,
+            by=by,
+            select=select,
+            aligned=any(name.name == "user" for name in by),
+            where=self._random.choice([None, None, self.expression(BOOL, 2)]),
+            allowed_lateness_ms=self._steps([0, 0, 5, 30, 100, 1000]),
+            emit=self._random.choice(["updates", "updates", "final"]),
+        )
+
+    def _kind(self) -> Kind:
+        pick, steps = self._random.choice, self._steps
+        if self._zone and self._random.random() < 0.6:
+            return Tumbling(steps([6, 7, 24, 144, 432]), steps(list(range(6))), self._zone)
+        size_ms = steps([6, 10, 20])
+        gap_ms = steps([1, 5, 20])
+        every_ms = min(size_ms, steps([2, 3, 4, 7, 20]))
+        kinds: list[Kind] = [
+            Tumbling(steps([1, 10, 60]), self._random.randint(-100, 100)),
+            Sliding(size_ms, every_ms),
+            Session(gap_ms),
+            Session(gap_ms, gap_ms * pick([1, 2, 3])),
+            Stagger(size_ms),
         ]
-        kind = pick(kinds)
-        groups = [name for name in self._scope if name.type is not TIMESTAMP]
-        by = tuple(self._random.sample(groups, self._random.randrange(3)))
-        select = tuple(self._aggregate(column) for column in range(self._random.randint(1, 4)))
-        return Window(f"w{number}", kind, by, select, aligned=any(name.name == "user" for name in by))
+        return pick(kinds)
 
-    def _aggregate(self, number: int) -> Aggregate:
-        function = self._random.choice(["count", "sum", "min", "max", "avg", "first", "last"])
-        name = f"c{number}"
-        if function == "count":
-            argument = self._random.choice([None, self.expression(STRING, 1), self.expression(FLOAT, 1)])
-            return Aggregate(name, function, argument, INT, nullable=False)
-        of = self._random.choice([INT, FLOAT] if function in {"sum", "avg"} else [STRING, INT, FLOAT, TIMESTAMP])
-        argument = self.expression(of, 1)
-        return Aggregate(name, function, argument, FLOAT if function == "avg" else of, argument.nullable)
+    def _limits(self, windows: tuple[Window, ...]) -> Limits:
+        policy = self._random.choice(["reject", "emit_early"])
+        groups = self._random.choice([1_000_000, 1_000_000, 3, 8, 20])
+        if policy == "emit_early":
+            return Limits(groups, "emit_early")
+        return Limits(max(groups, sum(_groups_of_event(window) for window in windows)), "reject")
+
+    def _aggregate(self, number: int, kind: Kind) -> Aggregate:
+        name, choice = f"c{number}", self._random.random()
+        if choice < 0.1:
+            return Aggregate(name, "count", (), (), INT, nullable=False)
+        if choice < 0.15:
+            return Aggregate(name, "rate", (), (self._random.choice([1, 1000, 60_000]),), FLOAT, nullable=False)
+        function, types, result = self._random.choice(_AGGREGATES)
+        first = self.expression(self._random.choice(types), 1)
+        arguments: tuple[Expression, ...] = (first,)
+        if function in {"min_by", "max_by"}:
+            arguments = (first, self.expression(self._random.choice(_ORDERED), 1))
+        nullable = function not in _NEVER_NULL and any(argument.nullable for argument in arguments)
+        assert first.type is not None
+        return Aggregate(name, function, arguments, self._parameters(function, kind), result or first.type, nullable)
+
+    def _parameters(self, function: str, kind: Kind) -> tuple[int | float | str, ...]:
+        pick = self._random.choice
+        if function == "count_distinct":
+            policies = ["approximate"] if isinstance(kind, Sliding) else ["approximate", "reject"]
+            return pick([1, 2, 5, 10_000]), pick(policies)
+        if function == "quantile":
+            return (pick([0.0, 0.25, 0.5, 0.99, 1.0]),)
+        return (pick([1, 2, 5]),) if function in {"top", "collect"} else ()
 
 
-def records(random: Random, count: int) -> list[Record]:
-    """Return one shard's records in order: few users, near times, some broken, some misrouted."""
-    made, time_ms = [], START_MS
-    for number in range(count):
-        time_ms += random.choice([0, 0, 1, 3, 12, -4, 25, 70, -60])
-        data, key = _record(random, time_ms)
-        made.append(Record(data, key, str(10**55 + number // 2), number % 2, START_MS + 30 * (number // 4)))
-    return made
-
-
-def _record(random: Random, time_ms: int) -> tuple[bytes, str]:
-    if random.random() < 0.1:
-        return random.choice(_BROKEN), "a"
-    event: dict[str, Any] = {"user": random.choice("ab"), "at": time_ms}
-    values: dict[Type, Callable[[], Any]] = {TIMESTAMP: lambda: random.choice([time_ms, 0])}
-    for field in FIELDS[2:]:
-        if field.nullable and random.random() < 0.3:
-            continue
-        event[field.name] = values.get(field.type, lambda of=field.type: random.choice(VALUES[of]))()
-    key = event["user"] if random.random() < 0.95 else "elsewhere"
-    return json.dumps(event, ensure_ascii=random.random() < 0.5).encode(), key
+def _groups_of_event(window: Window) -> int:
+    return -(-window.kind.size_ms // window.kind.every_ms) if isinstance(window.kind, Sliding) else 1

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Counts:
-    """Where records went. `late` and `results` are by window, `dead_letters` by reason.
+    """Where records went. `late`, `results` and `early` are by window, `dead_letters` by reason.
 
+    `early` are the results that were emitted before their time, to make room; they are in `results` as well.
     Every record received is replayed, filtered, a dead letter, or accepted; an accepted record is in each window or
     late for it.
     """
@@ -19,6 +20,7 @@ class Counts:
     late: dict[str, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
     results: dict[str, int] = field(default_factory=dict)
+    early: dict[str, int] = field(default_factory=dict)
 
     def add(self, other: Counts) -> None:
         """Add another's counts to these."""
@@ -29,6 +31,7 @@ class Counts:
             (self.late, other.late),
             (self.dead_letters, other.dead_letters),
             (self.results, other.results),
+            (self.early, other.early),
         ):
             for name, number in others.items():
                 count(mine, name, number)

@@ -28,9 +28,15 @@ def result_id(
     revision: int = 0,
     part: int | None = None,
     origin: str | None = None,
+    late_at_ms: int | None = None,
 ) -> str:
-    """Return a result's id. `origin` is the shard of a partial window, None in an aligned one."""
-    return _digest(["result", pipeline, generation, window_hash, key, window_start_ms, revision, part, origin])
+    """Return a result's id. `origin` is the shard of a partial window, None in an aligned one.
+
+    `late_at_ms`: an event that would be late alone can become the first one of a session that is still kept, and an
+    earlier session that began at the same time may have had its row. The watermark at that moment tells them apart.
+    """
+    parts = [pipeline, generation, window_hash, key, window_start_ms, revision, part, origin]
+    return _digest(["result", *parts] if late_at_ms is None else ["result", *parts, late_at_ms])
 
 
 def late_id(

@@ -1,13 +1,17 @@
 """Times are integer milliseconds since 1970-01-01T00:00:00Z; here they meet ISO-8601 text.
 
 Rule 1: a text time has an offset or is UTC. Rule 2: digits finer than a millisecond are cut off. Rule 3: the years
-are 1 to 9999; anything else is out of range. Rule 4: hour 24 and second 60 are no times.
+are 1 to 9999; anything else is out of range. Rule 4: hour 24 and second 60 are no times. Rule 5: an integer time
+counts a unit; of microseconds the part below a millisecond is cut off, downwards.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import date
+from functools import lru_cache
+
+from consumer.pipeline.model import TimeUnit
 
 MIN_TIME_MS = -62_135_596_800_000
 """0001-01-01T00:00:00.000Z"""
@@ -17,6 +21,9 @@ MAX_TIME_MS = 253_402_300_799_999
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_MS = 86_400_000
 _DAYS_IN_ERA = 146_097
+
+_MS_IN_UNIT = {TimeUnit.SECONDS: (1000, 1), TimeUnit.MILLISECONDS: (1, 1), TimeUnit.MICROSECONDS: (1, 1000)}
+"""Factor and divisor."""
 
 _SECONDS_CACHE_SIZE = 4096
 _TIME = re.compile(
@@ -100,19 +107,33 @@ class TimeReader:
         return time_ms
 
 
+def epoch_ms(number: int, unit: TimeUnit) -> int:
+    """Return epoch milliseconds, rounded down, of a number of units since 1970-01-01T00:00:00Z; any integer."""
+    factor, divisor = _MS_IN_UNIT[unit]
+    return number * factor // divisor
+
+
+def epoch_ms_source(variable: str, unit: TimeUnit) -> str:
+    """Return `epoch_ms` of a variable as a Python expression, for generated code."""
+    factor, divisor = _MS_IN_UNIT[unit]
+    return variable + (f" * {factor}" if factor != 1 else "") + (f" // {divisor}" if divisor != 1 else "")
+
+
 def format_time(time_ms: int) -> str:
     """Return `2026-01-31T12:34:56.789Z`; a year beyond 9999 or before 0 gets a sign and at least six digits.
 
     Window edges may lie outside the years an event may have.
     """
-    days, of_day = divmod(time_ms, _DAY_MS)
+    minutes, of_minute = divmod(time_ms, 60_000)
+    return f"{_format_minute(minutes)}{of_minute // 1000:02d}.{of_minute % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _format_minute(minutes: int) -> str:
+    days, of_day = divmod(minutes, 1440)
     year, month, day = _civil(days)
     year_text = f"{year:04d}" if 0 <= year <= 9999 else f"{year:+07d}"  # noqa: PLR2004 - ISO-8601
-    seconds, milliseconds = divmod(of_day, 1000)
-    return (
-        f"{year_text}-{month:02d}-{day:02d}T"
-        f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{milliseconds:03d}Z"
-    )
+    return f"{year_text}-{month:02d}-{day:02d}T{of_day // 60:02d}:{of_day % 60:02d}:"
 
 
 def _civil(days: int) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-Service = Literal["kinesis", "firehose", "dynamodb", "s3"]
+Service = Literal["kinesis", "firehose", "dynamodb", "s3", "sqs"]
 Kind = Literal[
     "throttle",
     "error_before",
@@ -30,7 +30,7 @@ Kind = Literal[
 
 ONLY_OPERATIONS: dict[str, tuple[str, ...]] = {
     "expire_iterator": ("GetRecords",),
-    "partial": ("PutRecords", "PutRecordBatch"),
+    "partial": ("PutRecords", "PutRecordBatch", "SendMessageBatch"),
 }
 """Kinds that mean something for these operations only, and leave others alone."""
 
@@ -44,8 +44,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     - `drop_before`, `drop_after`: the connection closes without an answer, before or after the effect.
     - `cut`: the call is done; half of the answer's body comes, then the connection closes.
     - `expire_iterator`: GetRecords answers ExpiredIteratorException.
-    - `partial`: PutRecordBatch and PutRecords leave out the records of `indexes`, and each other record with
-      `record_probability`, and say `error_code` for them.
+    - `partial`: PutRecordBatch, PutRecords and SendMessageBatch leave out the records of `indexes`, and each other
+      record with `record_probability`, and say `error_code` for them.
 
     `times` None means until removed. `skip` lets the first matching calls pass. `probability` is the chance of
     each call to be struck. `match` strikes only calls whose coordinates (see the journal) contain that text.

@@ -1,4 +1,4 @@
-"""DynamoDB, S3 and the rest: moto's server application, one call at a time.
+"""DynamoDB, S3, SQS and the rest: moto's server application, one call at a time.
 
 moto's stores are not made for threads: without one lock around the whole application, concurrent conditional writes
 lose updates and transactions see each other half done. Its stores belong to the process, so all emulators of a
@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
+from consumer.emulator import sqs
 from consumer.emulator.errors import REGION, AwsError
 from consumer.emulator.faults import Strike
 from consumer.emulator.http import Answer, Request
@@ -78,11 +79,18 @@ class MotoService:
         """Return the call; everything is understood here, moto judges later."""
         service = service_of(request)
         operation, coordinates = _identify(service, request)
+        batch = sqs.batch_of(request) if operation == "SendMessageBatch" else None
 
-        async def run(_strike: Strike) -> Answer:
-            return await asyncio.get_running_loop().run_in_executor(self._worker, self._moto.perform, request)
+        def perform(strike: Strike) -> Answer:
+            if batch is None or not strike.failed:
+                return self._moto.perform(request)
+            return sqs.send_in_part(request, batch, strike, self._moto.perform)
 
-        return Call(service, operation, coordinates[:COORDINATE_CHARACTERS_MAX], run)
+        async def run(strike: Strike) -> Answer:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, perform, strike)
+
+        messages = 0 if batch is None else len(batch)
+        return Call(service, operation, coordinates[:COORDINATE_CHARACTERS_MAX], run, batch=messages)
 
     def refuse(self, request: Request, error: AwsError) -> Answer:
         """Return an error as XML, or as JSON to a service that speaks it."""
@@ -99,6 +107,8 @@ class MotoService:
         """Return the error the service throttles with."""
         if call.service == "s3":
             return AwsError("SlowDown", "Please reduce your request rate.", 503)
+        if call.service == "sqs":
+            return AwsError("RequestThrottled", "Request is throttled.", 403)
         if call.operation in _TABLE_OPERATIONS:
             return AwsError(f"{DYNAMODB_ERRORS}LimitExceededException", "Too many operations on tables at once.")
         text = "The level of configured provisioned throughput for the table was exceeded."
@@ -109,6 +119,8 @@ class MotoService:
         text = "The embedded AWS was told to fail here."
         if call.service == "s3":
             return AwsError("InternalError", text, 500)
+        if call.service == "sqs":
+            return AwsError("InternalFailure", text, 500)
         return AwsError(f"{DYNAMODB_ERRORS}InternalServerError", text, 500)
 
 
@@ -193,7 +205,8 @@ def _identify(service: str, request: Request) -> tuple[str, str]:
         return _identify_s3(request)
     if target:
         operation = target.rpartition(".")[2]
-        return operation, _dynamodb_coordinates(request.body) if service == "dynamodb" else ""
+        describe = {"dynamodb": _dynamodb_coordinates, "sqs": sqs.coordinates}.get(service)
+        return operation, describe(request.body) if describe else ""
     if "x-www-form-urlencoded" in request.header("content-type"):
         return parse_qs(request.body.decode(errors="replace")).get("Action", [""])[0], ""
     return f"{request.method} {request.path}", ""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -19,11 +20,13 @@ from botocore.config import Config
 from botocore.exceptions import NoRegionError
 
 from consumer import __version__
+from consumer.aws_errors import CREDENTIALS_REMEDY, Meaning, code_of, meaning_of, status_of
 from consumer.errors import EXIT_ENVIRONMENT, EXIT_OK, RetryableError, SetupError
 from consumer.pipeline.load import load
-from consumer.pipeline.model import FirehoseSink, Pipeline
+from consumer.pipeline.model import FirehoseSink, Pipeline, S3Sink, SqsSink
 from consumer.runtime.jars import DISTRIBUTION, find_jars
 from consumer.runtime.java import find_java
+from consumer.sinks import sqs
 from consumer.sources import aws, kinesis
 from consumer.state import dynamodb, s3
 
@@ -135,18 +138,29 @@ def _pipeline_checks(pipeline: Pipeline, client: ClientFactory) -> list[tuple[st
         ("state table", partial(_state_table, client, state.table)),
         ("state bucket", partial(_state_bucket, client, state.bucket)),
         *(("lease table", partial(_lease_table, client, pipeline.worker.application + x)) for x in _LEASE_TABLES),
-        *((f"firehose {name}", partial(_firehose, client, name)) for name in _firehose_streams(pipeline)),
+        *_sink_checks(pipeline, client),
     ]
 
 
+def _sink_checks(pipeline: Pipeline, client: ClientFactory) -> Iterator[tuple[str, Check]]:
+    """Give one check for each target, and one for each bucket; files are opened by the worker alone."""
+    targets = [*(route.target for route in pipeline.sinks), pipeline.late, pipeline.dead_letter]
+    for stream in sorted({target.stream for target in targets if isinstance(target, FirehoseSink)}):
+        yield f"firehose {stream}", partial(_firehose, client, stream)
+    for queue_url in sorted({target.queue_url for target in targets if isinstance(target, SqsSink)}):
+        yield f"queue {sqs.queue_name(queue_url)}", partial(_queue, client, queue_url)
+    for bucket in sorted({target.bucket for target in targets if isinstance(target, S3Sink)}):
+        yield f"sink bucket {bucket}", partial(_sink_bucket, client, bucket)
+
+
 def _endpoints(client: ClientFactory) -> Iterator[Finding]:
-    for service in ("kinesis", "dynamodb", "s3", "firehose", "sts"):
+    for service in ("kinesis", "dynamodb", "s3", "firehose", "sqs", "sts"):
         yield Finding(Level.OK, f"endpoint {service}", client(service).meta.endpoint_url)
 
 
 def _credentials(client: ClientFactory) -> Iterator[Finding]:
     sts = client("sts")
-    with _translated("credentials", "Give the worker valid credentials (and check the machine's clock)."):
+    with _translated("credentials", CREDENTIALS_REMEDY):
         identity = sts.get_caller_identity()
     yield Finding(Level.OK, "credentials", identity["Arn"])
 
@@ -188,16 +202,11 @@ def _lease_table(client: ClientFactory, table: str) -> Iterator[Finding]:
     try:
         tables.describe_table(TableName=table)
     except aws.CALL_ERRORS as error:
-        if aws.error_code(error) != "ResourceNotFoundException":
+        if code_of(error) != "ResourceNotFoundException":
             raise aws.translate(error, f"table {table}", "Allow the worker's role dynamodb:DescribeTable.") from error
         yield Finding(Level.OK, "lease table", f"{table}: not there yet; the daemon creates it if it is allowed to")
     else:
         yield Finding(Level.OK, "lease table", table)
-
-
-def _firehose_streams(pipeline: Pipeline) -> list[str]:
-    targets = [*(route.target for route in pipeline.sinks), pipeline.late, pipeline.dead_letter]
-    return sorted({target.stream for target in targets if isinstance(target, FirehoseSink)})
 
 
 def _firehose(client: ClientFactory, name: str) -> Iterator[Finding]:
@@ -205,15 +214,54 @@ def _firehose(client: ClientFactory, name: str) -> Iterator[Finding]:
     try:
         answer = firehose.describe_delivery_stream(DeliveryStreamName=name)
     except aws.CALL_ERRORS as error:
-        if aws.is_denied(error):
-            text = "cannot be told: the role lacks firehose:DescribeDeliveryStream (the worker does without)"
-            yield Finding(Level.WARNING, what, text)
-            return
-        raise aws.translate(
-            error, what, "Create the stream, or correct its name, the region or the endpoint."
-        ) from error
+        yield _unknown_if_denied(
+            error, what, "firehose:DescribeDeliveryStream", "Create the stream, or correct its name"
+        )
+        return
     status = answer["DeliveryStreamDescription"]["DeliveryStreamStatus"]
     yield Finding(Level.OK if status == "ACTIVE" else Level.MISSING, what, status)
+
+
+def _queue(client: ClientFactory, queue_url: str) -> Iterator[Finding]:
+    """Read the queue's attributes; that it may be written to, only writing can tell."""
+    what, queues = f"queue {sqs.queue_name(queue_url)}", client("sqs")
+    try:
+        answer = queues.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["MaximumMessageSize"])
+    except aws.CALL_ERRORS as error:
+        yield _unknown_if_denied(error, what, "sqs:GetQueueAttributes", "Create the queue, or correct queue_url")
+        return
+    size_bytes = int(answer["Attributes"]["MaximumMessageSize"])
+    if size_bytes < sqs.MESSAGE_BYTES_MAX:
+        text = f"takes {size_bytes} bytes a message. Set its MaximumMessageSize to {sqs.MESSAGE_BYTES_MAX} or more."
+        yield Finding(Level.MISSING, what, text)
+    else:
+        yield Finding(Level.OK, what, queue_url)
+
+
+def _sink_bucket(client: ClientFactory, bucket: str) -> Iterator[Finding]:
+    """Ask whether the bucket is there; that it may be written to, only writing can tell."""
+    what, objects = f"sink bucket {bucket}", client("s3")
+    try:
+        objects.head_bucket(Bucket=bucket)
+    except aws.CALL_ERRORS as error:
+        remedy = "Create the bucket, or correct its name"
+        # The answer to a HEAD has no body, and so no code but the status.
+        if status_of(error) in {HTTPStatus.NOT_FOUND, HTTPStatus.MOVED_PERMANENTLY}:
+            raise SetupError(f"{what}: HTTP status {status_of(error)}. {_or_the_place(remedy)}") from error
+        yield _unknown_if_denied(error, what, "s3:ListBucket", remedy)
+    else:
+        yield Finding(Level.OK, what, "is there")
+
+
+def _unknown_if_denied(error: Exception, what: str, permission: str, remedy: str) -> Finding:
+    """Return a warning if the permission to look is missing, which the worker does not need; else raise."""
+    if meaning_of(error) is Meaning.DENIED:
+        return Finding(Level.WARNING, what, f"cannot be told: the role lacks {permission} (the worker does without)")
+    raise aws.translate(error, what, _or_the_place(remedy)) from error
+
+
+def _or_the_place(remedy: str) -> str:
+    return f"{remedy}, the region or the endpoint."
 
 
 @contextmanager

@@ -26,8 +26,7 @@ from consumer.runtime.java import JvmOptions, find_java
 from consumer.runtime.retry import StoppedError, until_done
 from consumer.runtime.shard import ShardRunner
 from consumer.runtime.supervisor import Daemon
-from consumer.sinks import firehose
-from consumer.sinks.build import build_router
+from consumer.sinks.build import Clients, build_router
 from consumer.sources import kinesis, leases
 from consumer.sources.kinesis import KinesisClient
 from consumer.state import dynamodb, s3
@@ -136,7 +135,7 @@ class _Worker:
         database = dynamodb.make_client(self._session)
         store = self._store(database)
         application = self._application(store, stream)
-        router = build_router(self._pipeline, lambda: firehose.make_client(self._session), sys.stdout.buffer)
+        router = build_router(self._pipeline, Clients.of(self._session), sys.stdout.buffer)
         around = Surroundings(self._program, application, store, router, self._telemetry, clock, self._stop.pause)
         shards = Shards(stream, self._pipeline.source.stream)
         daemon = Daemon(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from consumer.pipeline import model
-from consumer.pipeline.schema import PipelineFile, SinkPart, TargetPart, WindowPart
+from consumer.pipeline.layout import places
+from consumer.pipeline.schema import EventsPart, PipelineFile, SinkPart, TargetPart, WindowPart
 from consumer.pipeline.semantics import Meaning
 
 
@@ -13,7 +14,7 @@ def build(file: PipelineFile, meaning: Meaning) -> model.Pipeline:
     return model.Pipeline(
         name=file.pipeline,
         source=model.Source(file.source.stream, file.source.partition_key, file.source.start),
-        events=_events(file),
+        events=_events(file.events),
         lets=tuple(meaning.lets),
         where=meaning.where,
         windows=tuple(_window(name, window, file, meaning) for name, window in file.windows.items()),
@@ -21,6 +22,7 @@ def build(file: PipelineFile, meaning: Meaning) -> model.Pipeline:
         late=None if file.late is None else _target(file.late),
         dead_letter=None if file.dead_letter is None else _target(file.dead_letter),
         state=model.State(state.table, state.bucket, state.commit_interval, state.emit_delay),
+        limits=model.Limits(file.limits.groups, file.limits.policy),
         worker=model.Worker(
             application=worker.application or file.pipeline,
             identifier=worker.identifier or None,
@@ -30,13 +32,31 @@ def build(file: PipelineFile, meaning: Meaning) -> model.Pipeline:
     )
 
 
-def _events(file: PipelineFile) -> model.Events:
-    events = file.events
-    fields = (
-        model.Field(name, model.Type(written.removesuffix("?")), written.endswith("?"))
-        for name, written in events.fields.items()
+def _events(events: EventsPart) -> model.Events:
+    return model.Events(
+        format=events.format,
+        compression=events.compression,
+        fields=_fields(events),
+        time=events.time,
+        out_of_orderness_ms=events.out_of_orderness,
+        idle_after_ms=events.idle_after,
+        max_future_ms=events.max_future,
+        max_bytes=events.max_bytes,
     )
-    return model.Events(tuple(fields), events.time, events.out_of_orderness, events.max_future, events.max_bytes)
+
+
+def _fields(events: EventsPart) -> tuple[model.Field, ...]:
+    paths = places(events.format, events.fields)
+    return tuple(
+        model.Field(
+            name,
+            model.Type(part.type.removesuffix("?")),
+            part.type.endswith("?"),
+            paths[name],
+            model.TimeUnit(part.unit or model.TimeUnit.MILLISECONDS),
+        )
+        for name, part in events.fields.items()
+    )
 
 
 def _window(name: str, window: WindowPart, file: PipelineFile, meaning: Meaning) -> model.Window:
@@ -46,14 +66,21 @@ def _window(name: str, window: WindowPart, file: PipelineFile, meaning: Meaning)
         by=tuple(_name(column, meaning) for column in window.by),
         select=tuple(meaning.columns[name]),
         aligned=file.source.partition_key is not None and file.source.partition_key in window.by,
+        where=meaning.window_wheres.get(name),
+        allowed_lateness_ms=window.allowed_lateness,
+        emit=window.emit,
     )
 
 
-def _kind(window: WindowPart) -> model.Tumbling | model.Session:
+def _kind(window: WindowPart) -> model.Kind:
     if window.tumbling is not None:
-        return model.Tumbling(window.tumbling.size, window.tumbling.offset)
-    assert window.session is not None
-    return model.Session(window.session.gap)
+        return model.Tumbling(window.tumbling.size, window.tumbling.offset, window.tumbling.timezone)
+    if window.sliding is not None:
+        return model.Sliding(window.sliding.size, window.sliding.every)
+    if window.session is not None:
+        return model.Session(window.session.gap, window.session.max_length)
+    assert window.stagger is not None
+    return model.Stagger(window.stagger.size)
 
 
 def _name(column: str, meaning: Meaning) -> model.Name:
@@ -69,6 +96,10 @@ def _route(sink: SinkPart) -> model.SinkRoute:
 def _target(target: TargetPart) -> model.SinkTarget:
     if target.firehose is not None:
         return model.FirehoseSink(target.firehose.stream)
+    if target.sqs is not None:
+        return model.SqsSink(target.sqs.queue_url)
+    if target.s3 is not None:
+        return model.S3Sink(target.s3.bucket, target.s3.prefix)
     if target.file is not None:
         return model.FileSink(target.file.path)
     assert target.stdout is not None

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from consumer.pipeline import tree
 from consumer.pipeline.problems import Path, ProblemList
 from consumer.pipeline.rules import PROBLEM, found
-from consumer.pipeline.schema import EXAMPLES, LATER_KEYS, PipelineFile
+from consumer.pipeline.schema import EXAMPLES, LATER_KEYS, MISPLACED_KEYS, PipelineFile
 from consumer.pipeline.wording import closest
 
 _NAMED_BY_USERS = (("windows",), ("windows", "*", "select"), ("let",), ("events", "fields"), ("worker", "kcl"))
@@ -91,6 +91,8 @@ _EXPECTED = {
 def _remedy(type_: str, path: Path, value: object) -> str:
     if type_ == "list_type" and isinstance(value, str):
         return f": write [{value}]" if value.isidentifier() else ""
+    if path[-1:] == ("sliding",):
+        return ": write {size: 10s, every: 2s}"
     if path == ("sinks",) and isinstance(value, dict):
         return ": put `- ` before each sink"
     if type_ == "string_type" and isinstance(value, (int, float)):
@@ -102,6 +104,9 @@ def _unknown_key_message(path: Path) -> str:
     later = LATER_KEYS.get(_pattern(path))
     if later is not None:
         return f"is not supported yet: {later}"
+    misplaced = MISPLACED_KEYS.get(_pattern(path))
+    if misplaced is not None:
+        return f"is not a known key here: {misplaced}"
     allowed = _allowed_keys(path[:-1])
     if not allowed:
         return "is not a known key: nothing is allowed here"

@@ -11,8 +11,19 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from consumer.pipeline.expressions import aggregate_to_text, names_in, to_text
-from consumer.pipeline.model import Expression, Field, Let, Name, Pipeline, Session, Tumbling, Window
+from consumer.pipeline.canonical import aggregate_to_text, names_in, to_text
+from consumer.pipeline.model import (
+    Expression,
+    Field,
+    Kind,
+    Let,
+    Name,
+    Pipeline,
+    Session,
+    Sliding,
+    Tumbling,
+    Window,
+)
 
 _VERSION = 1
 
@@ -30,7 +41,10 @@ def definitions_hash(pipeline: Pipeline) -> str:
             "partition_key": pipeline.source.partition_key,
             "fields": [_field(field) for field in events.fields],
             **_time(pipeline),
+            "format": events.format,
+            "compression": events.compression,
             "max_bytes": events.max_bytes,
+            "limits": [pipeline.limits.groups, pipeline.limits.policy],
             "lets": [_let(let) for let in pipeline.lets],
             "where": _optional_text(pipeline.where),
             "windows": [_window(window) for window in pipeline.windows],
@@ -57,8 +71,8 @@ def window_hash(pipeline: Pipeline, window: Window) -> str:
 def _names_used(pipeline: Pipeline, window: Window) -> frozenset[str]:
     """Return the fields and lets that the window needs, also through other lets."""
     used = {column.name for column in window.by}
-    used |= _names_of(aggregate.argument for aggregate in window.select)
-    used |= _names_of([pipeline.where])
+    used |= _names_of(argument for aggregate in window.select for argument in aggregate.arguments)
+    used |= _names_of([pipeline.where, window.where])
     used |= {pipeline.events.time} if pipeline.events.time else set()
     # A let names only what stands before it, so one pass from the last to the first finds all.
     for let in reversed(pipeline.lets):
@@ -76,6 +90,7 @@ def _time(pipeline: Pipeline) -> dict[str, Any]:
     return {
         "time": events.time,
         "out_of_orderness_ms": events.out_of_orderness_ms,
+        "idle_after_ms": events.idle_after_ms,
         "max_future_ms": events.max_future_ms,
     }
 
@@ -87,17 +102,24 @@ def _window(window: Window) -> dict[str, Any]:
         "by": [_typed(column) for column in window.by],
         "select": [[column.name, aggregate_to_text(column), column.type.value] for column in window.select],
         "aligned": window.aligned,
+        "window_where": _optional_text(window.where),
+        "allowed_lateness_ms": window.allowed_lateness_ms,
+        "emit": window.emit,
     }
 
 
-def _kind(kind: Tumbling | Session) -> list[str | int]:
+def _kind(kind: Kind) -> list[str | int | None]:
     if isinstance(kind, Tumbling):
-        return ["tumbling", kind.size_ms, kind.offset_ms]
-    return ["session", kind.gap_ms]
+        return ["tumbling", kind.size_ms, kind.offset_ms, kind.timezone]
+    if isinstance(kind, Sliding):
+        return ["sliding", kind.size_ms, kind.every_ms]
+    if isinstance(kind, Session):
+        return ["session", kind.gap_ms, kind.max_length_ms]
+    return ["stagger", kind.size_ms]
 
 
-def _field(field: Field) -> list[str | bool]:
-    return [field.name, field.type.value, field.nullable]
+def _field(field: Field) -> list[Any]:
+    return [field.name, field.type.value, field.nullable, list(field.path), field.unit.value]
 
 
 def _typed(name: Name) -> list[str | bool]:

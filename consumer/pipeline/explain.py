@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import datetime as dt
 import textwrap
-from collections.abc import Iterable
 
+from consumer.pipeline.canonical import to_text
 from consumer.pipeline.durations import duration_in_words
-from consumer.pipeline.expressions import aggregate_to_text, to_text
+from consumer.pipeline.explain_windows import explain_window
+from consumer.pipeline.field_rules import format_path
+from consumer.pipeline.memory import memory_bytes_at_limit, memory_per_group, memory_per_group_at_most
 from consumer.pipeline.model import (
-    Aggregate,
     Events,
+    Field,
     FileSink,
     FirehoseSink,
     Pipeline,
-    Session,
+    S3Sink,
     SinkTarget,
+    SqsSink,
+    TimeUnit,
     Type,
-    Window,
 )
+from consumer.pipeline.wording import bytes_in_words, size_in_words, table, type_in_words
 
 _WIDTH = 100
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-
-# Estimates, a fifth to a third above what tracemalloc measured on CPython 3.11 with 50,000 groups of short texts.
-_GROUP_BYTES = 90
-"""A group's own share of the state: its entry, its place in the order of closing."""
-_SESSION_BYTES = 100
-"""What a session has more than a window: its own start and end."""
-_KEY_BYTES = {Type.STRING: 60}
-_KEY_BYTES_OTHER = 32
-_AGGREGATE_BYTES = {"count": 32, "sum": 32, "avg": 64, "min": 32, "max": 32, "first": 64, "last": 64}
-_TEXT_BYTES = 50
-"""What a text adds where min, max, first or last keeps one."""
 
 
 def explain(pipeline: Pipeline) -> str:
@@ -42,8 +35,9 @@ def explain(pipeline: Pipeline) -> str:
         ("Time", _time(pipeline.events)),
         ("Derived values", _lets(pipeline)),
         ("Filter", _filter(pipeline)),
-        *((f"Window {window.name}", _window(pipeline, window)) for window in pipeline.windows),
+        *((f"Window {window.name}", explain_window(pipeline, window)) for window in pipeline.windows),
         ("Output", _output(pipeline)),
+        ("What it may need at its limits", _limits(pipeline)),
         ("State", _state(pipeline)),
         ("Worker", _worker(pipeline)),
     )
@@ -51,18 +45,6 @@ def explain(pipeline: Pipeline) -> str:
     for title, lines in sections:
         text += ["", title, *(line for paragraph in lines for line in _wrap(paragraph))]
     return "\n".join(text) + "\n"
-
-
-def memory_per_group(window: Window) -> int:
-    """Return an estimate, in tens, of the bytes of memory that one open group (or session) of a window takes."""
-    key = sum(_KEY_BYTES.get(column.type, _KEY_BYTES_OTHER) for column in window.by)
-    own = _GROUP_BYTES + (_SESSION_BYTES if isinstance(window.kind, Session) else 0)
-    return round(own + key + sum(_aggregate_bytes(aggregate) for aggregate in window.select), -1)
-
-
-def _aggregate_bytes(aggregate: Aggregate) -> int:
-    keeps_text = aggregate.type is Type.STRING
-    return _AGGREGATE_BYTES[aggregate.function] + (_TEXT_BYTES if keeps_text else 0)
 
 
 def _wrap(paragraph: str) -> list[str]:
@@ -74,15 +56,6 @@ def _wrap(paragraph: str) -> list[str]:
     )
 
 
-def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Return lines with the columns one under the other."""
-    cells = list(rows)
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))] if cells else []
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    ]
-
-
 def _input(pipeline: Pipeline) -> list[str]:
     source, events = pipeline.source, pipeline.events
     key = (
@@ -90,11 +63,12 @@ def _input(pipeline: Pipeline) -> list[str]:
         if source.partition_key
         else "Nothing is known about the partition keys of its records."
     )
+    other = "Other columns are ignored." if events.format == "csv" else "Other members are ignored."
     return [
         f"Reads the Kinesis stream {source.stream}, {_start(source.start)}. {key}",
-        f"Each record is one JSON object of at most {_bytes_in_words(events.max_bytes)}, with these members:",
-        *_table((field.name, _type_in_words(field.type, nullable=field.nullable)) for field in events.fields),
-        "A record that is something else becomes a dead letter. Other members are ignored.",
+        f"{_record(events)} {_compression(events)} These are read of it:",
+        *table(_field(events, field) for field in events.fields),
+        f"A record that is something else becomes a dead letter. {other}",
     ]
 
 
@@ -108,34 +82,86 @@ def _start(start: str | int) -> str:
     return f"from {instant.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
 
 
+def _record(events: Events) -> str:
+    has_header = any(isinstance(step, str) for field in events.fields for step in field.path)
+    csv = "a header line and one line of csv" if has_header else "one line of csv (no header line)"
+    shape = {"json": "one JSON object", "msgpack": "one MessagePack map", "csv": csv}[events.format]
+    return f"Each record is {shape} of at most {bytes_in_words(events.max_bytes)}."
+
+
+def _compression(events: Events) -> str:
+    if events.compression == "none":
+        return "It is not compressed."
+    if events.compression == "auto":
+        return "It may be compressed with gzip or zstd, which its first bytes tell; its size is that inflated."
+    return f"It is compressed with {events.compression}; its size is that inflated."
+
+
+def _field(events: Events, field: Field) -> tuple[str, ...]:
+    remarks = "; ".join(each for each in (_place(events, field), _units(field)) if each)
+    return field.name, type_in_words(field.type, nullable=field.nullable), remarks
+
+
+def _place(events: Events, field: Field) -> str:
+    """Return where the value stands, unless it has the field's own name."""
+    (step, *deeper) = field.path
+    if events.format == "csv" and isinstance(step, int):
+        return f"column {step + 1}"
+    if step == field.name and not deeper:
+        return ""
+    return f"column {step}" if events.format == "csv" else f"from {format_path(field.path)}"
+
+
+def _units(field: Field) -> str:
+    if field.type is not Type.TIMESTAMP or field.unit is TimeUnit.MILLISECONDS:
+        return ""
+    unit = "seconds" if field.unit is TimeUnit.SECONDS else "microseconds"
+    return f"numbers are {unit} since 1970"
+
+
 def _time(events: Events) -> list[str]:
     if events.time is None:
         clock = "The time of an event is its arrival in Kinesis."
     else:
         clock = f"The time of an event is its {events.time}, not its arrival."
-    bound = (
-        f"the highest event time seen there minus {duration_in_words(events.out_of_orderness_ms)}"
-        if events.out_of_orderness_ms
-        else "the highest event time seen there"
-    )
-    lines = [f"{clock} The watermark of a shard is {bound}. Windows close by it: only events move it, no clock does."]
-    if events.max_future_ms is None:
-        lines.append("An event from the future, however far, moves it too: events.max_future is off.")
-    else:
-        ahead = (
-            f"more than {duration_in_words(events.max_future_ms)} ahead of" if events.max_future_ms else "later than"
+    bound_ms = events.out_of_orderness_ms
+    bound = f"the highest event time seen there{f' minus {duration_in_words(bound_ms)}' if bound_ms else ''}"
+    return [
+        f"{clock} The watermark of a shard is {bound}, and windows close by it.",
+        _idle(events),
+        _future(events),
+    ]
+
+
+def _idle(events: Events) -> str:
+    if events.idle_after_ms is None:
+        return (
+            "Only events move the watermark, no clock does (idle_after is never): the last windows of a shard that "
+            "falls silent stay open until it has events again."
         )
-        lines.append(f"An event whose time is {ahead} its arrival is a dead letter, and moves nothing.")
-    return lines
+    bound_ms = events.out_of_orderness_ms
+    present = f"the present minus {duration_in_words(bound_ms)}" if bound_ms else "the present"
+    wait = f"for {duration_in_words(events.idle_after_ms)}" if events.idle_after_ms else "at all"
+    return (
+        f"When a shard has had nothing left to read {wait}, its watermark moves on to {present}, so that its last "
+        "windows close too; an event that comes after that and is older is late."
+    )
+
+
+def _future(events: Events) -> str:
+    if events.max_future_ms is None:
+        return "An event from the future, however far, moves the watermark too: events.max_future is off."
+    ahead = f"more than {duration_in_words(events.max_future_ms)} ahead of" if events.max_future_ms else "later than"
+    return f"An event whose time is {ahead} its arrival is a dead letter, and moves nothing."
 
 
 def _lets(pipeline: Pipeline) -> list[str]:
     rows = []
     for let in pipeline.lets:
         assert let.expression.type is not None
-        kind = _type_in_words(let.expression.type, nullable=let.expression.nullable)
+        kind = type_in_words(let.expression.type, nullable=let.expression.nullable)
         rows.append((let.name, "=", to_text(let.expression), kind))
-    return _table(rows) or ["None."]
+    return table(rows) or ["None."]
 
 
 def _filter(pipeline: Pipeline) -> list[str]:
@@ -147,81 +173,13 @@ def _filter(pipeline: Pipeline) -> list[str]:
     ]
 
 
-def _window(pipeline: Pipeline, window: Window) -> list[str]:
-    return [
-        f"{_shape(window)} {_groups(window)}",
-        *_table(
-            (column.name, aggregate_to_text(column), _type_in_words(column.type, nullable=column.nullable))
-            for column in window.select
-        ),
-        _alignment(pipeline, window),
-        _closing(pipeline.events, window),
-        f"Memory: about {memory_per_group(window)} bytes {_held(window)}; texts longer than 30 characters take more.",
-    ]
-
-
-def _shape(window: Window) -> str:
-    kind = window.kind
-    if isinstance(kind, Session):
-        return (
-            f"Sessions: events at most {duration_in_words(kind.gap_ms)} apart belong together. A session lasts from "
-            f"its first event to {duration_in_words(kind.gap_ms)} after its last."
-        )
-    shifted = f", shifted by {duration_in_words(kind.offset_ms)}" if kind.offset_ms else ""
-    return f"Tumbling windows of {duration_in_words(kind.size_ms)}, side by side in UTC{shifted}."
-
-
-def _groups(window: Window) -> str:
-    each = "session" if isinstance(window.kind, Session) else "window"
-    parts = [*(column.name for column in window.by), *(() if window.aligned else ("shard",))]
-    *others, last = [each, *parts]
-    row = f"One row for each {', '.join(others)} and {last}" if others else f"One row for each {last}"
-    return f"{row}:" if window.by else f"{row}, over all events:"
-
-
-def _held(window: Window) -> str:
-    if isinstance(window.kind, Session):
-        return "for each open session"
-    return f"for each open window{' and group' if window.by else ''}"
-
-
-def _alignment(pipeline: Pipeline, window: Window) -> str:
-    key = pipeline.source.partition_key
-    if window.aligned:
-        return (
-            f"Aligned: rows are by {key}, the partition key, so one shard sees all events of a group and each row is "
-            "exact and final."
-        )
-    why = (
-        f"rows are not by {key}, the partition key, so events of one group lie in several shards"
-        if key
-        else "source.partition_key is not given, so events of one group may lie in several shards"
-    )
-    return (
-        f"Partial: {why}. Each shard gives a row of its own, marked `partial: true` with the name of the shard; "
-        "add them up where they are read."
-    )
-
-
-def _closing(events: Events, window: Window) -> str:
-    what = "session" if isinstance(window.kind, Session) else "window"
-    bound_ms = events.out_of_orderness_ms
-    # The rule is `window_end - 1 <= watermark`, in milliseconds.
-    past = (
-        f"at least {duration_in_words(bound_ms)} past its end (to be exact, 1 millisecond less)"
-        if bound_ms
-        else "at its end or past it (to be exact, in its last millisecond)"
-    )
-    return f"A {what} closes when an event of its shard is {past}. What comes for it after that is late."
-
-
 def _output(pipeline: Pipeline) -> list[str]:
     rows = [
         (_target(route.target), "takes", "all windows" if route.windows is None else ", ".join(route.windows))
         for route in pipeline.sinks
     ]
     return [
-        *_table(rows),
+        *table(rows),
         _side("Late events", pipeline.late, "late"),
         _side("Dead letters", pipeline.dead_letter, "dead_letter"),
     ]
@@ -236,7 +194,49 @@ def _side(what: str, target: SinkTarget | None, key: str) -> str:
 def _target(target: SinkTarget) -> str:
     if isinstance(target, FirehoseSink):
         return f"the Firehose stream {target.stream}"
+    if isinstance(target, SqsSink):
+        return f"the SQS queue {target.queue_url}"
+    if isinstance(target, S3Sink):
+        prefix = f", under {target.prefix}" if target.prefix else ""
+        return f"the S3 bucket {target.bucket}{prefix}"
     return f"the file {target.path}" if isinstance(target, FileSink) else "standard output"
+
+
+def _limits(pipeline: Pipeline) -> list[str]:
+    groups = pipeline.limits.groups
+    rows = [
+        (
+            window.name,
+            f"{size_in_words(memory_per_group(window))} a group",
+            f"{size_in_words(groups * memory_per_group(window))} at the limit",
+            _when_full(groups, memory_per_group_at_most(window), memory_per_group(window)),
+        )
+        for window in pipeline.windows
+    ]
+    total = size_in_words(memory_bytes_at_limit(pipeline))
+    return [
+        f"A shard holds at most {groups:,} open groups, those of all windows together. {_beyond(pipeline)}",
+        "Estimates of memory, if all groups are of one window:",
+        *table(rows),
+        f"So a shard's open groups take at most {total}, as far as texts have no more than 30 characters.",
+        "A worker needs that for each shard it has at a time, and some 100 MB for itself.",
+    ]
+
+
+def _when_full(groups: int, full_bytes: int, bytes_: int) -> str:
+    if full_bytes == bytes_:
+        return ""
+    return f"with all its sets full {size_in_words(full_bytes)} a group, {size_in_words(groups * full_bytes)}"
+
+
+def _beyond(pipeline: Pipeline) -> str:
+    if pipeline.limits.policy == "reject":
+        return "A record that would open one more is a dead letter (state_limit), and counts in no window."
+    return (
+        "When one more is opened, the group whose window ends first is emitted as it is, marked `early: true` with the "
+        "number of its `part`, and dropped; later events of it open its next part, and the parts are put together "
+        "where they are read. The names of such groups are kept until their windows end, beside what is said here."
+    )
 
 
 def _state(pipeline: Pipeline) -> list[str]:
@@ -254,16 +254,5 @@ def _worker(pipeline: Pipeline) -> list[str]:
     leases = f"Leases of shards are in the DynamoDB table {worker.application}. The worker's name is {name}."
     lines = [f"{leases} Metrics and health are {port}."]
     if worker.kcl:
-        lines += ["Extra properties of the daemon:", *_table((key, value) for key, value in worker.kcl)]
+        lines += ["Extra properties of the daemon:", *table((key, value) for key, value in worker.kcl)]
     return lines
-
-
-def _type_in_words(type_: Type, *, nullable: bool) -> str:
-    return f"{type_} or null" if nullable else str(type_)
-
-
-def _bytes_in_words(count: int) -> str:
-    for unit, size in (("MiB", 1024 * 1024), ("KiB", 1024)):
-        if count % size == 0:
-            return f"{count // size} {unit}"
-    return f"{count} bytes"

@@ -1,58 +1,38 @@
-"""Expressions: text to a typed tree (a Pratt parser over an allow-listed grammar), and back to canonical text.
+"""Expressions: text to a typed tree, by a Pratt parser over an allow-listed grammar.
 
 Never Python's eval. The tree is `model.Literal`, `model.Name` and `model.Apply`; types are decided in
-`typing_rules`. Precedence is Python's, loosest first: or, and, not, comparison and `is null`, + -, * / %, minus sign.
+`typing_rules`. Precedence is Python's, loosest first: or, and, not, comparison with `is null` and `in`, + -, * / %,
+minus sign.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import NamedTuple
 
 from consumer.pipeline import typing_rules
-from consumer.pipeline.model import Aggregate, Apply, Expression, Literal, Name, Type
+from consumer.pipeline.aggregate_rules import AGGREGATES
+from consumer.pipeline.model import Apply, Expression, Literal, Name, Type
+from consumer.pipeline.precedence import COMPARISON, NOT, POWERS, SIGN
 from consumer.pipeline.tokens import INT_MAX, ExpressionError, Kind, Token, tokenize
-from consumer.pipeline.typing_rules import NUMERIC, ORDERED, Operand, named
+from consumer.pipeline.typing_rules import Operand
 from consumer.pipeline.wording import shorten, suggestion
 
 Scope = Mapping[str, tuple[Type, bool] | None]
 """Type and nullability of each name. None marks a name whose own definition is wrong (UnresolvedNameError)."""
 
-RESERVED_WORDS = frozenset({"and", "or", "not", "is", "null", "true", "false"})
+RESERVED_WORDS = frozenset({"and", "or", "not", "in", "is", "null", "true", "false"})
 """Words of the language: no field or `let` can have such a name."""
 
 DEPTH_MAX = 100
 """Levels of the tree: whatever walks it may recurse."""
 
+NODES_MAX = 10_000
+"""Nodes of the tree, the left side of `in` counted once for each value it is compared with."""
+
 _NESTING_MAX = 2 * DEPTH_MAX + 10
 """Calls of the parser within each other. A tree within DEPTH_MAX, printed canonically, stays below this."""
-
-AGGREGATES = ("count", "sum", "min", "max", "avg", "first", "last")
-
-LATER_AGGREGATES = {
-    "variance": "select count(x), sum(x) and sum(x * x), and compute it from these",
-    "stddev": "select count(x), sum(x) and sum(x * x), and compute it from these",
-    "min_by": "select min(y), or first(x) and last(x) for the ends in time",
-    "max_by": "select max(y), or first(x) and last(x) for the ends in time",
-    "count_distinct": "add x to `by`, and count the rows where they are read",
-    "approx_distinct": "add x to `by`, and count the rows where they are read",
-    "quantile": "select min(x), avg(x) and max(x), or count by a `let` of bucket(x, width)",
-    "top": "add x to `by`, select count(), and sort where the rows are read",
-    "collect": "select first(x) and last(x)",
-    "rate": "select count(), and divide it by the length of the window",
-}
-"""Aggregates that this version refuses by name, each with what to write instead."""
-
-_OR, _AND, _NOT, _COMPARISON, _SUM, _PRODUCT, _SIGN = range(1, 8)
-_POWERS = {
-    "or": _OR,
-    "and": _AND,
-    "is": _COMPARISON,
-    **dict.fromkeys(typing_rules.EQUALITY + typing_rules.ORDERING, _COMPARISON),
-    **dict.fromkeys("+-", _SUM),
-    **dict.fromkeys("*/%", _PRODUCT),
-}
-"""Binding power of what may follow an operand: greater binds tighter."""
 
 _CONSTANTS = {
     "null": Literal(None, None, nullable=True),
@@ -61,7 +41,6 @@ _CONSTANTS = {
 }
 
 _HABITS = {
-    "in": "write x == 'a' or x == 'b'",
     "like": "use matches, contains or starts_with",
     "between": "write x >= a and x <= b",
     "xor": "write a != b",
@@ -70,8 +49,17 @@ _HABITS = {
     "if": "write if(condition, a, b)",
     "case": "write if(condition, a, b)",
     "isnull": "write is null",
+    "not": "write x != a, or x not in (a, b)",
 }
 """Words people bring from SQL and Python, where an operator is expected."""
+
+
+class _Size(NamedTuple):
+    depth: int
+    nodes: int
+
+
+_LEAF = _Size(1, 1)
 
 
 class UnresolvedNameError(ExpressionError):
@@ -80,61 +68,14 @@ class UnresolvedNameError(ExpressionError):
 
 def parse_expression(text: str, scope: Scope) -> Expression:
     """Return the typed tree of an expression over the names of `scope`; ExpressionError points at what is wrong."""
-    parser = _Parser(text, scope)
+    parser = Parser(text, scope)
     operand = parser.operand()
     parser.end()
     typing_rules.type_of(operand)
     return operand.expression
 
 
-def parse_aggregate(name: str, text: str, scope: Scope) -> Aggregate:
-    """Return the column `name` that the aggregate `text`, such as `sum(amount)`, describes."""
-    parser = _Parser(text, scope)
-    function, offset = parser.aggregate_function()
-    argument = parser.aggregate_argument(function)
-    parser.end()
-    if argument is None:
-        if function != "count":
-            raise ExpressionError(f"{function} takes an expression: {function}(x)", offset)
-        return Aggregate(name, function, None, Type.INT, nullable=False)
-    return _aggregate(name, function, argument)
-
-
-def to_text(expression: Expression) -> str:
-    """Return the canonical text: `parse_expression` of it, in the same scope, gives an equal tree."""
-    return _render(expression, 0)
-
-
-def aggregate_to_text(aggregate: Aggregate) -> str:
-    """Return the canonical text of an aggregate, such as `sum(amount * 2)`."""
-    argument = "" if aggregate.argument is None else to_text(aggregate.argument)
-    return f"{aggregate.function}({argument})"
-
-
-def names_in(expression: Expression) -> frozenset[str]:
-    """Return the fields and lets that the expression names."""
-    if isinstance(expression, Name):
-        return frozenset({expression.name})
-    if isinstance(expression, Apply):
-        return frozenset().union(*(names_in(argument) for argument in expression.arguments))
-    return frozenset()
-
-
-def _aggregate(name: str, function: str, operand: Operand) -> Aggregate:
-    type_ = typing_rules.type_of(operand)
-    allowed = {"sum": NUMERIC, "avg": NUMERIC, "min": ORDERED, "max": ORDERED}.get(function, typing_rules.ANY)
-    if type_ not in allowed:
-        expected = " or ".join(named(each) for each in allowed)
-        raise ExpressionError(f"{function} takes {expected}, and this is {named(type_)}", operand.offset)
-    expression = operand.expression
-    if function == "count":
-        return Aggregate(name, function, expression, Type.INT, nullable=False)
-    # A window holds at least one event, so only an argument that may be null makes a result that may be null.
-    result = Type.FLOAT if function == "avg" else type_
-    return Aggregate(name, function, expression, result, expression.nullable)
-
-
-class _Parser:
+class Parser:
     """One pass over the tokens. Every method leaves `_at` behind what it has read."""
 
     def __init__(self, text: str, scope: Scope) -> None:
@@ -142,22 +83,22 @@ class _Parser:
         self._scope = scope
         self._at = 0
         self._nesting = 0
-        self._depths: dict[int, int] = {}
+        self._sizes: dict[int, _Size] = {}
 
     def operand(self, power_min: int = 0, nesting: int = 1) -> Operand:
         """Read the longest expression whose operators bind at least as tight as `power_min`."""
         self._nesting += nesting
         if self._nesting > _NESTING_MAX:
-            raise self._too_deep(self._peek().offset)
+            raise self._too_deep(self.peek().offset)
         left = self._prefix(power_min)
-        while (power := self._infix_power()) and power >= power_min:
+        while (power := self.infix_power()) and power >= power_min:
             left = self._infix(left, power)
         self._nesting -= nesting
         return left
 
     def end(self) -> None:
         """Refuse whatever is left."""
-        token = self._peek()
+        token = self.peek()
         if token.kind is Kind.END:
             return
         if token.text == ")":
@@ -166,60 +107,26 @@ class _Parser:
             raise ExpressionError("a comma separates arguments, and here is no function", token.offset)
         raise ExpressionError(f"an operator should stand before `{shorten(token.text)}`{_habit(token)}", token.offset)
 
-    def aggregate_function(self) -> tuple[str, int]:
-        """Read the name of an aggregate and its opening parenthesis."""
-        token = self._next()
-        if token.kind is not Kind.NAME or self._peek().text != "(":
-            if token.kind is Kind.NAME and token.text in AGGREGATES:
-                raise ExpressionError(f"write {token.text}() or {token.text}(x)", token.offset)
-            raise ExpressionError(f"an aggregate is expected here: {_aggregate_list()}", token.offset)
-        if token.text in LATER_AGGREGATES:
-            remedy = LATER_AGGREGATES[token.text]
-            raise ExpressionError(f"{token.text} is not supported yet: {remedy}", token.offset)
-        if token.text not in AGGREGATES:
-            meant = suggestion(token.text, AGGREGATES)
-            what = "is no aggregate" if token.text not in typing_rules.FUNCTIONS else "must stand inside an aggregate"
-            raise ExpressionError(f"{shorten(token.text)} {what}{meant}: {_aggregate_list()}", token.offset)
-        self._next()
-        return token.text, token.offset
+    def peek(self, ahead: int = 0) -> Token:
+        """Return the token that comes next, or `ahead` tokens later, and leave it."""
+        return self._tokens[min(self._at + ahead, len(self._tokens) - 1)]
 
-    def aggregate_argument(self, function: str) -> Operand | None:
-        """Read what stands between the parentheses of an aggregate, and refuse more than one argument."""
-        if self._peek().text == ")":
-            self._next()
-            return None
-        if self._peek().text == "*" and function == "count":
-            raise ExpressionError("write count() to count all events", self._peek().offset)
-        argument = self.operand()
-        token = self._next()
-        if token.text == ",":
-            raise ExpressionError(f"{function} takes one argument", token.offset)
-        if token.text != ")":
-            raise self._unexpected(token, f"`)` to close {function}(")
-        if self._infix_power():
-            following = self._peek()
-            raise ExpressionError(
-                "an aggregate stands alone: compute inside its parentheses, or where the rows are read",
-                following.offset,
-            )
-        return argument
-
-    def _peek(self) -> Token:
-        return self._tokens[self._at]
-
-    def _next(self) -> Token:
+    def next(self) -> Token:
+        """Read a token."""
         token = self._tokens[self._at]
         if token.kind is not Kind.END:
             self._at += 1
         return token
 
-    def _infix_power(self) -> int:
-        """Return the binding power of the operator that comes next, 0 if none does."""
-        token = self._peek()
-        return _POWERS.get(token.text, 0) if token.kind in (Kind.SYMBOL, Kind.NAME) else 0
+    def infix_power(self) -> int:
+        """Return the binding power of what comes next, 0 if it is no operator between operands."""
+        token = self.peek()
+        if token.text == "not" and self.peek(1).text == "in":
+            return COMPARISON
+        return POWERS.get(token.text, 0) if token.kind in (Kind.SYMBOL, Kind.NAME) else 0
 
     def _prefix(self, power_min: int) -> Operand:
-        token = self._next()
+        token = self.next()
         if token.kind is Kind.STRING:
             return self._leaf(Literal(token.value, Type.STRING, nullable=False), token)
         if token.kind in (Kind.INT, Kind.FLOAT):
@@ -232,33 +139,33 @@ class _Parser:
             return self._word(token, power_min)
         if token.text == "+":
             raise ExpressionError("a plus sign changes nothing: leave it out", token.offset)
-        raise self._unexpected(token, "a value")
+        raise self.unexpected(token, "a value")
 
     def _minus(self, token: Token) -> Operand:
-        following = self._peek()
+        following = self.peek()
         if following.kind in (Kind.INT, Kind.FLOAT):
-            return self._leaf(_number(self._next(), -1), token)
-        inner = self.operand(_SIGN)
+            return self._leaf(_number(self.next(), -1), token)
+        inner = self.operand(SIGN)
         return self._node(typing_rules.negate(inner), token.offset)
 
     def _parenthesis(self, token: Token) -> Operand:
         inner = self.operand()
-        closing = self._next()
+        closing = self.next()
         if closing.text != ")":
-            raise self._unexpected(closing, "`)` to close `(`")
+            raise self.unexpected(closing, "`)` to close `(`")
         return Operand(inner.expression, token.offset)
 
     def _word(self, token: Token, power_min: int) -> Operand:
         if token.text == "not":
-            if power_min > _NOT:
+            if power_min > NOT:
                 raise ExpressionError("put parentheses around `not …` here", token.offset)
-            inner = self.operand(_NOT)
+            inner = self.operand(NOT)
             return self._node(typing_rules.invert(inner), token.offset)
         if token.text in _CONSTANTS:
             return self._leaf(_CONSTANTS[token.text], token)
         if token.text in RESERVED_WORDS:
-            raise self._unexpected(token, "a value")
-        if self._peek().text == "(":
+            raise self.unexpected(token, "a value")
+        if self.peek().text == "(":
             return self._call(token)
         return self._leaf(self._name(token), token)
 
@@ -291,68 +198,92 @@ class _Parser:
     def _call(self, token: Token) -> Operand:
         if token.text not in typing_rules.FUNCTIONS:
             raise _unknown_function(token)
-        self._next()
+        self.next()
         arguments: list[Operand] = []
-        while self._peek().text != ")":
+        while self.peek().text != ")":
             arguments.append(self.operand(nesting=2))
-            if self._peek().text != ",":
+            if self.peek().text != ",":
                 break
-            self._next()
-            if self._peek().text == ")":
-                raise ExpressionError("an argument is missing after the comma", self._peek().offset)
-        closing = self._next()
+            self.next()
+            if self.peek().text == ")":
+                raise ExpressionError("an argument is missing after the comma", self.peek().offset)
+        closing = self.next()
         if closing.text != ")":
-            raise self._unexpected(closing, f"`,` or `)` in {token.text}(")
+            raise self.unexpected(closing, f"`,` or `)` in {token.text}(")
         return self._node(typing_rules.call(token.text, arguments, token.offset), token.offset)
 
     def _infix(self, left: Operand, power: int) -> Operand:
-        token = self._next()
+        token = self.next()
         if token.text == "is":
             expression = typing_rules.test_null(left, wanted=self._is_what())
+        elif token.text == "in":
+            expression = typing_rules.test_membership(left, self._list(), wanted=True)
+        elif token.text == "not":
+            self.next()
+            expression = typing_rules.test_membership(left, self._list(), wanted=False)
         else:
             # One more than its own power: operators of one power group from the left.
             right = self.operand(power + 1)
             expression = typing_rules.combine(token.text, left, right, token.offset)
-        if power == _COMPARISON and self._infix_power() == _COMPARISON:
+        if power == COMPARISON and self.infix_power() == COMPARISON:
             raise ExpressionError(
                 "comparisons cannot be chained: write a < b and b < c, or put parentheses around one",
-                self._peek().offset,
+                self.peek().offset,
             )
         return self._node(expression, left.offset)
 
     def _is_what(self) -> bool:
         """Read `null` (True) or `not null` (False) after `is`."""
-        token = self._next()
+        token = self.next()
         wanted = token.text != "not"
         if not wanted:
-            token = self._next()
+            token = self.next()
         if token.text != "null" or token.kind is not Kind.NAME:
             raise ExpressionError("after `is` comes `null` or `not null`; compare values with ==", token.offset)
         return wanted
+
+    def _list(self) -> list[Operand]:
+        """Read the values in parentheses after `in`, at least one."""
+        opening = self.next()
+        if opening.text != "(":
+            raise ExpressionError("after `in` come values in parentheses: x in ('a', 'b')", opening.offset)
+        values = [self.operand(nesting=2)]
+        while self.peek().text == ",":
+            self.next()
+            values.append(self.operand(nesting=2))
+        closing = self.next()
+        if closing.text != ")":
+            raise self.unexpected(closing, "`,` or `)` in the values of `in`")
+        return values
 
     def _leaf(self, expression: Expression, token: Token) -> Operand:
         return Operand(expression, token.offset)
 
     def _node(self, expression: Expression, offset: int) -> Operand:
-        """Return the operand, having measured its depth: long chains grow to the left without nesting."""
-        if self._measure(expression) > DEPTH_MAX:
+        """Return the operand, having measured it: long chains grow to the left without nesting."""
+        size = self._measure(expression)
+        if size.depth > DEPTH_MAX:
             raise self._too_deep(offset)
+        if size.nodes > NODES_MAX:
+            raise ExpressionError("this expression is too large: move parts of it into `let`", offset)
         return Operand(expression, offset)
 
-    def _measure(self, expression: Expression) -> int:
-        """Return the levels of a tree; what was measured before is remembered, and kept alive by its parent."""
+    def _measure(self, expression: Expression) -> _Size:
+        """Return the size of a tree; what was measured before is remembered, and kept alive by its parent."""
         if not isinstance(expression, Apply):
-            return 1
-        depth = self._depths.get(id(expression))
-        if depth is None:
-            depth = 1 + max(self._measure(argument) for argument in expression.arguments)
-            self._depths[id(expression)] = depth
-        return depth
+            return _LEAF
+        size = self._sizes.get(id(expression))
+        if size is None:
+            parts = [self._measure(argument) for argument in expression.arguments]
+            size = _Size(1 + max(part.depth for part in parts), 1 + sum(part.nodes for part in parts))
+            self._sizes[id(expression)] = size
+        return size
 
     def _too_deep(self, offset: int) -> ExpressionError:
         return ExpressionError(f"this expression has more than {DEPTH_MAX} levels: move parts of it into `let`", offset)
 
-    def _unexpected(self, token: Token, expected: str) -> ExpressionError:
+    def unexpected(self, token: Token, expected: str) -> ExpressionError:
+        """Return the error that something else stands where `expected` should."""
         found = "the expression ends" if token.kind is Kind.END else f"`{shorten(token.text)}` stands"
         return ExpressionError(f"{expected} is expected where {found}{_habit(token)}", token.offset)
 
@@ -377,7 +308,7 @@ def _number(token: Token, sign: int) -> Literal:
 
 
 def _unknown_function(token: Token) -> ExpressionError:
-    if token.text in AGGREGATES or token.text in LATER_AGGREGATES:
+    if token.text in AGGREGATES:
         return ExpressionError(
             f"{token.text} is an aggregate: it stands in a window's `select`, and not inside another", token.offset
         )
@@ -398,63 +329,3 @@ def _habit(token: Token) -> str:
     if lowered in RESERVED_WORDS and lowered != token.text:
         return f": write `{lowered}` in lower case"
     return ""
-
-
-def _aggregate_list() -> str:
-    return "count(), " + ", ".join(f"{name}(x)" for name in AGGREGATES)
-
-
-_QUOTED = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_CONTROLS = frozenset((*range(0x20), *range(0x7F, 0xA0)))
-_ATOM = _SIGN + 1
-
-
-def _render(expression: Expression, power_min: int) -> str:
-    """Return the text, in parentheses if it binds looser than its place asks for."""
-    text, power = _render_bare(expression)
-    return f"({text})" if power < power_min else text
-
-
-def _render_bare(expression: Expression) -> tuple[str, int]:
-    """Return the text and its binding power."""
-    if isinstance(expression, Name):
-        return expression.name, _ATOM
-    if isinstance(expression, Literal):
-        return _render_literal(expression), _ATOM
-    return _render_apply(expression)
-
-
-def _render_apply(expression: Apply) -> tuple[str, int]:
-    operator, arguments = expression.operator, expression.arguments
-    if operator == "neg":
-        return _render_sign(arguments[0]), _SIGN
-    if operator == "not":
-        return f"not {_render(arguments[0], _NOT)}", _NOT
-    if operator in ("is_null", "is_not_null"):
-        words = operator.replace("_", " ")
-        return f"{_render(arguments[0], _COMPARISON + 1)} {words}", _COMPARISON
-    power = _POWERS.get(operator)
-    if power is None:
-        return f"{operator}({', '.join(_render(argument, 0) for argument in arguments)})", _ATOM
-    left = _render(arguments[0], power + 1 if power == _COMPARISON else power)
-    return f"{left} {operator} {_render(arguments[1], power + 1)}", power
-
-
-def _render_sign(argument: Expression) -> str:
-    # A minus right before digits is part of the number, so a number that is negated needs parentheses.
-    if isinstance(argument, Literal):
-        return f"-({_render_literal(argument)})"
-    return f"-{_render(argument, _SIGN)}"
-
-
-def _render_literal(literal: Literal) -> str:
-    value = literal.value
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return _quote(value) if isinstance(value, str) else repr(value)
-
-
-def _quote(value: str) -> str:
-    return "'" + "".join(_QUOTED.get(c) or (f"\\x{ord(c):02x}" if ord(c) in _CONTROLS else c) for c in value) + "'"

@@ -62,13 +62,27 @@ class Apply:
 Expression = Literal | Name | Apply
 
 
+class TimeUnit(StrEnum):
+    """What an integer timestamp of an event counts since 1970-01-01T00:00:00Z."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A declared member of the event."""
+    """A declared field of the event.
+
+    `path` leads to its value: in json and msgpack member names (str) and indexes into arrays (int, from 0), by default
+    the field's own name; in csv one item, the column's number (int, from 0) or its name in the header line (str).
+    """
 
     name: str
     type: Type
     nullable: bool
+    path: tuple[str | int, ...]
+    unit: TimeUnit = TimeUnit.MILLISECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,40 +104,86 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """How records become events. `time` None means Kinesis' arrival time; `max_future_ms` None means off."""
+    """How records become events.
 
+    `time` None means Kinesis' arrival time; `idle_after_ms` None means never; `max_future_ms` None means off.
+    `max_bytes` bounds an event's bytes, after inflation. In csv, all paths are numbers or all are names.
+    """
+
+    format: OneOf["json", "msgpack", "csv"]
+    compression: OneOf["none", "gzip", "zstd", "auto"]
     fields: tuple[Field, ...]
     time: str | None
     out_of_orderness_ms: int
+    idle_after_ms: int | None
     max_future_ms: int | None
     max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Tumbling:
-    """Windows [offset + n*size, offset + (n+1)*size) for all integers n."""
+    """Windows [offset + n*size, offset + (n+1)*size) for all integers n.
+
+    With a `timezone` (an IANA name) these are wall-clock times there, so windows may be longer or shorter than
+    `size_ms`; it is then at least an hour.
+    """
 
     size_ms: int
     offset_ms: int
+    timezone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sliding:
+    """Windows [n*every, n*every + size) for all integers n; `every_ms` is at most `size_ms`, not always its divisor."""
+
+    size_ms: int
+    every_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Events of a group belong together if the gap between neighbours is at most `gap_ms`."""
+    """Events of a group belong together if the gap between neighbours is at most `gap_ms`.
+
+    From the first to the last event of a session are at most `max_length_ms`.
+    """
 
     gap_ms: int
+    max_length_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stagger:
+    """A window [t, t + size) opens with the first event of a group that lies in no open one, at its time t."""
+
+    size_ms: int
+
+
+Kind = Tumbling | Sliding | Session | Stagger
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A column of the result. `function` is count, sum, min, max, avg, first or last; count may lack an argument.
+    """A column of the result.
 
-    `type` and `nullable` describe the result (sum of ints: int, of any size; avg: float).
+    `function` and its `arguments` (expressions of an event) and `parameters` (constants, defaults filled in):
+      count()                          events
+      count(x) sum(x) min(x) max(x) avg(x) variance(x) stddev(x) first(x) last(x) approx_distinct(x)
+      min_by(x, y) max_by(x, y)        x where y is least, greatest
+      count_distinct(x)                parameters (limit: int, policy: "approximate" | "reject")
+      quantile(x)                      parameters (q: float, 0 to 1)
+      top(x)                           parameters (k: int)
+      collect(x)                       parameters (n: int)
+      rate()                           parameters (per_ms: int)
+    `type` and `nullable` describe the result (sum of ints: int, of any size; avg, variance, stddev, quantile, rate:
+    float; counts: int; the others: as x). Of `top` and `collect` they describe an element of the list: `top` gives
+    objects with value, count and error, `collect` values.
     """
 
     name: str
     function: str
-    argument: Expression | None
+    arguments: tuple[Expression, ...]
+    parameters: tuple[int | float | str, ...]
     type: Type
     nullable: bool
 
@@ -133,20 +193,23 @@ class Window:
     """`by` names fields or lets, in the order of the result's columns.
 
     `aligned`: `by` contains the stream's partition key, so one shard holds a whole group. Otherwise the window is
-    partial: each shard emits its own part.
+    partial: each shard emits its own part. `where` filters further, for this window only.
+    `allowed_lateness_ms`: how long after its end by the watermark a window is kept. `emit` says whether it gives a
+    row when it ends and one for every late event (updates), or only one, when the lateness has run out (final).
     """
 
     name: str
-    kind: Tumbling | Session
+    kind: Kind
     by: tuple[Name, ...]
     select: tuple[Aggregate, ...]
     aligned: bool
+    where: Expression | None = None
+    allowed_lateness_ms: int = 0
+    emit: OneOf["updates", "final"] = "updates"
 
 
 @dataclass(frozen=True, slots=True)
 class FirehoseSink:
-    """A Firehose delivery stream, by name."""
-
     """A Firehose delivery stream, by name."""
 
     stream: str
@@ -154,21 +217,32 @@ class FirehoseSink:
 
 @dataclass(frozen=True, slots=True)
 class FileSink:
-    """A file that rows are appended to."""
-
-    """A file of one row a line."""
+    """A file that rows are appended to, one a line."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class StdoutSink:
-    """Standard output."""
-
     """Standard output, one row a line."""
 
 
-SinkTarget = FirehoseSink | FileSink | StdoutSink
+@dataclass(frozen=True, slots=True)
+class SqsSink:
+    """An SQS queue, by URL."""
+
+    queue_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class S3Sink:
+    """Objects in an S3 bucket, whose keys begin with `prefix`."""
+
+    bucket: str
+    prefix: str
+
+
+SinkTarget = FirehoseSink | FileSink | StdoutSink | SqsSink | S3Sink
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +255,24 @@ class SinkRoute:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where state lives, how often it is committed, and how long a result may wait for that."""
-
-    """Where state is kept, and how often it is committed: a DynamoDB table and an S3 bucket."""
+    """Where state lives (a DynamoDB table, an S3 bucket), how often it is committed, how long a result may wait."""
 
     table: str
     bucket: str
     commit_interval_ms: int
     emit_delay_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many groups a shard may have open, all windows together, and what happens to one more.
+
+    reject: the record that would open it becomes a dead letter. emit_early: the group that ends first is emitted as
+    it is, and dropped.
+    """
+
+    groups: int
+    policy: OneOf["reject", "emit_early"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,4 +299,5 @@ class Pipeline:
     late: SinkTarget | None
     dead_letter: SinkTarget | None
     state: State
+    limits: Limits
     worker: Worker

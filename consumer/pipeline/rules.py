@@ -9,14 +9,15 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from importlib import resources
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from consumer.pipeline import durations
-from consumer.pipeline.model import Type
-from consumer.pipeline.wording import printable, shorten
+from consumer.pipeline.wording import printable, shorten, suggestion
 
 PROBLEM = "problem"
 """The error type of every message made here."""
@@ -133,31 +134,23 @@ class Int(Rule):
 
 
 @dataclass(frozen=True)
-class Only(Rule):
-    """A setting with one value in this version; `later` names values to come, each with what to write instead."""
+class Choice(Rule):
+    """One of a few words. `later` names words that are to come, each with what to write instead."""
 
-    value: str | bool
-    later: Mapping[str | bool, str] = field(default_factory=dict)
-    later_durations: str | None = None
-    """What to write instead of a duration, where durations are to come."""
+    words: tuple[str, ...]
+    later: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def check(self, value: Any) -> Any:  # noqa: D102 - see Rule
-        if type(value) is type(self.value) and value == self.value:
+        if isinstance(value, str) and value in self.words:
             return value
-        remedy = self.later.get(value) if isinstance(value, (str, bool)) else None
-        if remedy is None and self.later_durations is not None:
-            duration_of(value)
-            remedy = self.later_durations
-        if remedy is not None:
-            raise problem(f"{self._written(value)} is not supported yet: {remedy}")
-        raise problem(f"must be {self._written(self.value)} in this version, and is {found(value)}")
+        if isinstance(value, str) and value in self.later:
+            raise problem(f"`{value}` is not supported yet: {self.later[value]}")
+        allowed = f"one of {', '.join(self.words)}" if len(self.words) > 1 else f"`{self.words[0]}` in this version"
+        meant = suggestion(value.lower(), self.words) if isinstance(value, str) else ""
+        raise problem(f"must be {allowed}, and is {found(value)}{meant}")
 
     def json_schema(self) -> dict[str, Any]:  # noqa: D102 - see Rule
-        return {"const": self.value}
-
-    @staticmethod
-    def _written(value: Any) -> str:
-        return f"`{found(value)}`" if isinstance(value, bool) else f"`{shorten(str(value))}`"
+        return {"anyOf": [{"enum": list(self.words)}, {"type": "string", "pattern": VARIABLE}]}
 
 
 class Combine(Rule):
@@ -172,19 +165,55 @@ class Combine(Rule):
         return {"const": False}
 
 
-@dataclass(frozen=True)
-class Zero(Rule):
-    """A duration that must be zero in this version."""
-
-    remedy: str
+class Offset(Duration):
+    """A duration by which windows are shifted; users may think of shifting back."""
 
     def check(self, value: Any) -> Any:  # noqa: D102 - see Rule
-        if duration_of(value) != 0:
-            raise problem(f"is not supported yet: {self.remedy}")
-        return 0
+        if isinstance(value, str) and re.fullmatch(r"-[0-9].*", value):
+            raise problem(
+                f"must not be negative, and is {found(value)}: windows repeat every `size`, so add `size` to it "
+                "(of 1h, 45m is the same as -15m)"
+            )
+        return super().check(value)
+
+
+_ZONE_LENGTH_MAX = 50
+
+
+@cache
+def timezones() -> frozenset[str]:
+    """Return the IANA names that the tzdata package knows; the machine's own zones do not count."""
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+
+
+class Timezone(Rule):
+    """The IANA name of a time zone."""
+
+    def check(self, value: Any) -> Any:  # noqa: D102 - see Rule
+        if isinstance(value, str) and value in timezones():
+            return value
+        meant = _zone_meant(value[:_ZONE_LENGTH_MAX]) if isinstance(value, str) else ""
+        raise problem(f"must be the IANA name of a time zone such as Europe/Berlin, and is {found(value)}{meant}")
 
     def json_schema(self) -> dict[str, Any]:  # noqa: D102 - see Rule
-        return {"const": "0s"}
+        return {"type": "string", "pattern": f"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$|{VARIABLE}"}
+
+
+@cache
+def _zones_by_spelling() -> dict[str, str]:
+    """Return the names by how people spell them: without capitals, and by the city alone."""
+    names = sorted(timezones(), reverse=True)
+    cities = {name.casefold().rpartition("/")[2]: name for name in names}
+    return cities | {name.casefold(): name for name in names}
+
+
+@lru_cache
+def _zone_meant(written: str) -> str:
+    wanted = written.casefold().replace(" ", "_")
+    name = _zones_by_spelling().get(wanted)
+    if name is not None:
+        return f" (did you mean `{name}`?)"
+    return suggestion(written, [name for name in sorted(timezones()) if name[:1] == written[:1].upper()])
 
 
 _INSTANT = re.compile(
@@ -219,55 +248,6 @@ def _instant(text: str) -> dt.datetime | None:
         return aware.astimezone(dt.UTC)
     except (ValueError, OverflowError):
         return None
-
-
-_TYPE_HABITS = {
-    "integer": "int",
-    "long": "int",
-    "bigint": "int",
-    "number": "float",
-    "double": "float",
-    "decimal": "float",
-    "boolean": "bool",
-    "str": "string",
-    "text": "string",
-    "varchar": "string",
-    "datetime": "timestamp",
-    "date": "timestamp",
-    "time": "timestamp",
-}
-
-
-class FieldType(Rule):
-    """The type of a field: `int`, or `int?` where it may be absent or null."""
-
-    def check(self, value: Any) -> Any:  # noqa: D102 - see Rule
-        if isinstance(value, dict):
-            written = value.get("type")
-            shown = shorten(written) if isinstance(written, str) else "float?"
-            raise problem(
-                "a mapping (type, path, unit, column) is not supported yet: write the type alone, such as "
-                f"{shown}, for a member of the event's top level"
-            )
-        if isinstance(value, str) and value.removesuffix("?") in tuple(Type):
-            return value
-        raise problem(
-            f"must be one of {', '.join(Type)}, each with a ? where it may be absent or null, and is "
-            f"{found(value)}{_type_suggestion(value)}"
-        )
-
-    def json_schema(self) -> dict[str, Any]:  # noqa: D102 - see Rule
-        return {"enum": [f"{type_}{mark}" for type_ in Type for mark in ("", "?")]}
-
-
-def _type_suggestion(value: Any) -> str:
-    if not isinstance(value, str):
-        return ""
-    mark = "?" if value.endswith("?") else ""
-    type_ = _TYPE_HABITS.get(value.removesuffix("?").lower())
-    if type_ is None and value.lower().removesuffix("?") in tuple(Type):
-        type_ = value.lower().removesuffix("?")
-    return "" if type_ is None else f" (did you mean `{type_}{mark}`?)"
 
 
 class ExpressionText(Rule):

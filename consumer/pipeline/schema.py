@@ -10,17 +10,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from consumer.pipeline.field_rules import Column, FieldPath, FieldType
 from consumer.pipeline.rules import (
+    Choice,
     Combine,
     Duration,
     ExpressionText,
-    FieldType,
     Int,
     KclValue,
-    Only,
+    Offset,
+    Rule,
     Start,
     Text,
-    Zero,
+    Timezone,
 )
 
 NAME = r"[A-Za-z_][A-Za-z0-9_]*"
@@ -34,6 +36,7 @@ KCL_NAME = r"[A-Za-z][A-Za-z0-9.]{0,127}"
 _SECOND_MS = 1_000
 _MINUTE_MS = 60 * _SECOND_MS
 _MEBIBYTE = 1024 * 1024
+_LENGTH = Duration(minimum_ms=1)
 
 PipelineName = Annotated[str, Text(PIPELINE_NAME, "1 to 48 of a-z, 0-9 and -")]
 StreamName = Annotated[
@@ -59,6 +62,16 @@ ApplicationName = Annotated[
 ]
 FieldName = Annotated[str, Text(NAME, "a name: letters, digits and _, not a digit first")]
 FilePath = Annotated[str, Text(r"[^\x00-\x1f]+", "the path of a file")]
+QueueUrl = Annotated[
+    str,
+    Text(
+        r"https?://[!-.0-~]+(/[!-.0-~]+)+",
+        "the URL of an SQS queue such as https://sqs.eu-central-1.amazonaws.com/123456789012/late",
+    ),
+]
+KeyPrefix = Annotated[
+    str, Text(r"(?!/)[!-~]{0,512}", "the beginning of keys: printable ASCII without blanks, no / first")
+]
 Expression = Annotated[str, ExpressionText()]
 Names = list[FieldName]
 
@@ -94,28 +107,53 @@ class SourcePart(Part):
     start: Annotated[Literal["trim_horizon", "latest"] | int, Start()] = default("trim_horizon")
 
 
+def _short_form(key: str) -> Any:
+    """Return a validator that lets `{key: VALUE}` be written as VALUE alone."""
+
+    def widen(value: Any) -> Any:
+        return value if isinstance(value, dict) else {key: value}
+
+    return model_validator(mode="before")(widen)
+
+
+def _or(rule: Rule) -> ConfigDict:
+    """Let a mapping of the JSON Schema be written as one text too."""
+
+    def widen(schema: dict[str, Any]) -> None:
+        mapping = dict(schema)
+        schema.clear()
+        schema["anyOf"] = [rule.json_schema(), mapping]
+
+    return ConfigDict(json_schema_extra=widen)
+
+
+class FieldPart(Part):
+    """One field of the event: its type, and where its value stands."""
+
+    model_config = _or(FieldType())
+
+    type: Annotated[str, FieldType()]
+    path: Annotated[tuple[str | int, ...], FieldPath()] | None = _optional()
+    unit: Annotated[str, Choice(("s", "ms", "us"))] | None = _optional()
+    column: Annotated[int | str, Column()] | None = _optional()
+
+    _widen = _short_form("type")
+
+
 class EventsPart(Part):
     """How the bytes of a record become an event."""
 
-    format: Annotated[
-        str, Only("json", dict.fromkeys(("msgpack", "csv"), "write `format: json`, one JSON object a record"))
-    ] = default("json")
-    compression: Annotated[
-        str,
-        Only(
-            "none",
-            dict.fromkeys(("auto", "gzip", "zstd"), "write `compression: none`, and send the events uncompressed"),
-        ),
-    ]
+    format: Annotated[Literal["json", "msgpack", "csv"], Choice(("json", "msgpack", "csv"))] = default("json")
+    compression: Annotated[Literal["none", "gzip", "zstd", "auto"], Choice(("none", "gzip", "zstd", "auto"))] = default(
+        "auto"
+    )
     fields: Annotated[
-        dict[str, Annotated[str, FieldType()]],
+        dict[str, FieldPart],
         Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": f"^{NAME}$"}}),
     ]
     time: FieldName | None = _optional()
     out_of_orderness: Annotated[int, Duration()] = default("0s")
-    idle_after: Annotated[
-        str, Only("never", later_durations="write `idle_after: never`; windows then close by events alone")
-    ]
+    idle_after: Annotated[int | None, Duration(off="never")] = default("1m")
     max_future: Annotated[int | None, Duration(off="off")] = default("1h")
     max_bytes: Annotated[int, Int(1, 10 * _MEBIBYTE)] = default(_MEBIBYTE)
 
@@ -123,54 +161,64 @@ class EventsPart(Part):
 class TumblingPart(Part):
     """Windows of one length, side by side."""
 
-    model_config = ConfigDict(json_schema_extra=lambda schema: _or_text(schema, Duration(minimum_ms=1).json_schema()))
+    model_config = _or(_LENGTH)
 
-    size: Annotated[int, Duration(minimum_ms=1)]
-    offset: Annotated[int, Duration()] = default("0s")
+    size: Annotated[int, _LENGTH]
+    offset: Annotated[int, Offset()] = default("0s")
+    timezone: Annotated[str, Timezone()] | None = _optional()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {"size": value}
+    _widen = _short_form("size")
+
+
+class SlidingPart(Part):
+    """Windows of one length that overlap: one begins every so often."""
+
+    size: Annotated[int, _LENGTH]
+    every: Annotated[int, _LENGTH]
 
 
 class SessionPart(Part):
     """Windows that end when a group has been silent for the gap."""
 
-    model_config = ConfigDict(json_schema_extra=lambda schema: _or_text(schema, Duration(minimum_ms=1).json_schema()))
+    model_config = _or(_LENGTH)
 
-    gap: Annotated[int, Duration(minimum_ms=1)]
+    gap: Annotated[int, _LENGTH]
+    max_length: Annotated[int, _LENGTH] | None = _optional()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        return value if isinstance(value, dict) else {"gap": value}
+    _widen = _short_form("gap")
 
 
-def _or_text(schema: dict[str, Any], text: dict[str, Any]) -> None:
-    """Let a mapping of the JSON Schema be written as one text too."""
-    mapping = dict(schema)
-    schema.clear()
-    schema["anyOf"] = [text, mapping]
+class StaggerPart(Part):
+    """Windows of one length, each of which begins with an event."""
+
+    model_config = _or(_LENGTH)
+
+    size: Annotated[int, _LENGTH]
+
+    _widen = _short_form("size")
+
+
+WINDOW_KINDS = ("tumbling", "sliding", "session", "stagger")
 
 
 class WindowPart(Part):
-    """One window: exactly one of `tumbling` and `session`."""
+    """One window: exactly one of its kinds."""
 
-    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["tumbling"]}, {"required": ["session"]}]})
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [kind]} for kind in WINDOW_KINDS]})
 
     tumbling: TumblingPart | None = _optional()
+    sliding: SlidingPart | None = _optional()
     session: SessionPart | None = _optional()
+    stagger: StaggerPart | None = _optional()
     by: Names = Field(default=[])
+    where: Expression | None = _optional()
     combine: Annotated[bool | None, Combine()] = _optional()
     select: Annotated[
         dict[str, Expression],
         Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": f"^{NAME}$"}}),
     ]
-    allowed_lateness: Annotated[int, Zero("write `0s`; a larger events.out_of_orderness keeps windows open longer")] = (
-        default("0s")
-    )
-    emit: Annotated[str, Only("updates", {"final": "leave it out; every window gives one row"})] = default("updates")
+    allowed_lateness: Annotated[int, Duration()] = default("0s")
+    emit: Annotated[Literal["updates", "final"], Choice(("updates", "final"))] = default("updates")
 
 
 class FirehosePart(Part):
@@ -189,7 +237,20 @@ class StdoutPart(Part):
     """Standard output, one row a line."""
 
 
-SINK_KINDS = ("firehose", "file", "stdout")
+class SqsPart(Part):
+    """An SQS queue."""
+
+    queue_url: QueueUrl
+
+
+class S3Part(Part):
+    """Objects in an S3 bucket, under keys that begin with the prefix."""
+
+    bucket: BucketName
+    prefix: KeyPrefix = default("")
+
+
+SINK_KINDS = ("firehose", "sqs", "s3", "file", "stdout")
 _ONE_SINK: dict[str, Any] = {"oneOf": [{"required": [kind]} for kind in SINK_KINDS]}
 
 
@@ -199,6 +260,8 @@ class TargetPart(Part):
     model_config = ConfigDict(json_schema_extra=_ONE_SINK)
 
     firehose: FirehosePart | None = _optional()
+    sqs: SqsPart | None = _optional()
+    s3: S3Part | None = _optional()
     file: FilePart | None = _optional()
     stdout: StdoutPart | None = _optional()
 
@@ -217,8 +280,15 @@ class StatePart(Part):
     commit_interval: Annotated[int, Duration(100, 5 * _MINUTE_MS)] = default("5s")
     emit_delay: Annotated[int, Duration(0, 5 * _MINUTE_MS)] = default("1s")
     on_gap: Annotated[
-        str, Only("refuse", {"continue": "write `on_gap: refuse`; a gap in the input then stops the shard"})
+        str, Choice(("refuse",), {"continue": "write `on_gap: refuse`; a gap in the input then stops the shard"})
     ] = default("refuse")
+
+
+class LimitsPart(Part):
+    """How much state a shard may hold, all windows together."""
+
+    groups: Annotated[int, Int(1, 100_000_000)] = default(1_000_000)
+    policy: Annotated[Literal["reject", "emit_early"], Choice(("reject", "emit_early"))] = default("reject")
 
 
 class WorkerPart(Part):
@@ -230,7 +300,8 @@ class WorkerPart(Part):
     )
     metrics_port: Annotated[int, Int(0, 65_535)] = default(9102)
     on_stop: Annotated[
-        str, Only("keep", {"release": "write `on_stop: keep`; the worker takes its leases back when it starts again"})
+        str,
+        Choice(("keep",), {"release": "write `on_stop: keep`; the worker takes its leases back when it starts again"}),
     ] = default("keep")
     kcl: Annotated[
         dict[str, Annotated[str, KclValue()]],
@@ -256,26 +327,42 @@ class PipelineFile(Part):
     late: TargetPart | None = _optional()
     dead_letter: TargetPart | None = _optional()
     state: StatePart
+    limits: LimitsPart = Field(default=LimitsPart())
     worker: WorkerPart = Field(default=WorkerPart())
 
 
 LATER_KEYS = {
-    "limits": "leave it out; this version does not limit the number of open groups",
-    "windows.*.sliding": "write `tumbling: 10s`, and put windows together where the rows are read",
-    "windows.*.stagger": "write `tumbling: 10m`, or `session: {gap: 10m}`",
-    "windows.*.where": "use the pipeline's `where`, or count with a condition: count(if(vip, 1, null))",
-    "windows.*.max_length": "leave it out; a session ends when its gap has passed",
-    "windows.*.buckets": "leave it out",
-    "windows.*.limits": "leave it out; this version does not limit the number of open groups",
-    "windows.*.tumbling.timezone": "leave it out; windows are in UTC, moved by `offset` where that is enough",
-    "windows.*.session.max_length": "leave it out; a session ends when its gap has passed",
-    **{
-        f"{place}.{kind}": "write `firehose: {stream: NAME}`, `file: {path: PATH}` or `stdout: {}`"
-        for place in ("sinks[]", "late", "dead_letter")
-        for kind in ("s3", "sqs")
-    },
+    "windows.*.buckets": "leave it out; it belongs to `combine: true`, which is not supported yet either",
 }
 """Keys that this version refuses by name, each with what to write instead."""
+
+_IN_TUMBLING = "write it in the window's kind, `tumbling: {size: 1d, offset: 6h, timezone: Europe/Berlin}`"
+_OF_THE_SHARD = "it holds for a whole shard: write it in `events`"
+_EVERY = "write `every`: how often a window begins"
+
+MISPLACED_KEYS = {
+    "windows.*.offset": _IN_TUMBLING,
+    "windows.*.timezone": _IN_TUMBLING,
+    "windows.*.max_length": "write it in the window's kind, `session: {gap: 30m, max_length: 12h}`",
+    "windows.*.out_of_orderness": _OF_THE_SHARD,
+    "windows.*.idle_after": _OF_THE_SHARD,
+    "windows.*.limits": "all windows of a shard count together: write `limits` at the top of the file",
+    "windows.*.having": "rows are not filtered: filter where they are read",
+    "windows.*.hopping": "write `sliding: {size: 10s, every: 2s}`",
+    "windows.*.hop": "write `sliding: {size: 10s, every: 2s}`",
+    "windows.*.sliding.offset": "sliding windows begin at whole multiples of `every`, in UTC",
+    "windows.*.sliding.timezone": "only tumbling windows know time zones",
+    **{f"windows.*.sliding.{word}": _EVERY for word in ("advance", "hop", "period", "slide", "step")},
+    "windows.*.session.timeout": "write `gap`",
+    "windows.*.stagger.offset": "a stagger window begins with an event",
+    "windows.*.stagger.timezone": "only tumbling windows know time zones",
+    "events.allowed_lateness": "write it in a window; for all of them, `out_of_orderness` makes them wait",
+    "events.partition_key": "write it in `source`",
+    "events.fields.*.name": "the name is the key before it",
+    "events.fields.*.nullable": "write a ? after the type",
+    "events.fields.*.optional": "write a ? after the type",
+}
+"""Keys that people may look for elsewhere than they are, each with where they are."""
 
 EXAMPLES = {
     "pipeline": "`pipeline: clickstream`",
@@ -283,13 +370,25 @@ EXAMPLES = {
     "source.stream": "`stream: clicks`",
     "events": "the format and the fields of an event",
     "events.fields": "`fields: {user_id: string}`",
-    "events.compression": "`compression: none`; other values are not supported yet, so it must be said",
-    "events.idle_after": "`idle_after: never`; durations are not supported yet, so it must be said",
+    "events.fields.*.type": "`type: string`",
     "windows": "`windows: {page_views: {tumbling: 1m, …}}`",
     "windows.*.select": "`select: {events: count()}`",
     "windows.*.tumbling.size": "`size: 1m`",
+    "windows.*.sliding.size": "`size: 10s`",
+    "windows.*.sliding.every": "`every: 2s`",
     "windows.*.session.gap": "`gap: 30m`",
+    "windows.*.stagger.size": "`size: 10m`",
     "sinks": "`- stdout: {}`",
+    **{
+        f"{place}.{key}": example
+        for place in ("sinks[]", "late", "dead_letter")
+        for key, example in (
+            ("firehose.stream", "`stream: aggregates`"),
+            ("sqs.queue_url", "`queue_url: https://sqs.eu-central-1.amazonaws.com/123456789012/late`"),
+            ("s3.bucket", "`bucket: my-bucket`"),
+            ("file.path", "`path: rows.jsonl`"),
+        )
+    },
     "state": "`state: {table: streamgauge-state, bucket: my-bucket}`",
     "state.table": "`table: streamgauge-state`",
     "state.bucket": "`bucket: my-bucket`; state without a bucket is not supported yet",

@@ -60,8 +60,8 @@ _MISTAKES = (
     ("||", "write `or`"),
     ("!", "write `not`"),
     ("?", "write if(condition, a, b)"),
-    (".", "nested members are not supported yet: declare members of the top level"),
-    ("[", "lists are not supported: write x == 1 or x == 2"),
+    (".", "declare what lies deeper as a field with a path, such as {type: string, path: user.name}"),
+    ("[", "values to compare with stand in parentheses, x in (1, 2); an element of a list is a field with a path"),
     ("\u2018", "use straight quotes: ' or \""),
     ("\u2019", "use straight quotes: ' or \""),
     ("\u201c", "use straight quotes: ' or \""),
@@ -109,7 +109,7 @@ def _token(text: str, offset: int) -> tuple[Token, int]:
 def _mistake(text: str, offset: int) -> ExpressionError:
     for written, remedy in _MISTAKES:
         if text.startswith(written, offset):
-            return ExpressionError(f"`{written}` means nothing here: {remedy}", offset)
+            return ExpressionError(f"`{printable(written)}` means nothing here: {remedy}", offset)
     return ExpressionError(f"`{printable(text[offset])}` means nothing here", offset)
 
 

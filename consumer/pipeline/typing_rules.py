@@ -80,14 +80,14 @@ def type_of(operand: Operand) -> Type:
 
 def negate(operand: Operand) -> Expression:
     """Type-check a minus sign."""
-    type_ = _one_of(operand, NUMERIC, "`-`")
+    type_ = one_of(operand, NUMERIC, "`-`")
     return Apply("neg", (operand.expression,), type_, operand.expression.nullable)
 
 
 def invert(operand: Operand) -> Expression:
     """Type-check `not`."""
     expression = adopt(operand.expression, Type.BOOL)
-    _one_of(Operand(expression, operand.offset), (Type.BOOL,), "`not`")
+    one_of(Operand(expression, operand.offset), (Type.BOOL,), "`not`")
     return Apply("not", (expression,), Type.BOOL, expression.nullable)
 
 
@@ -95,6 +95,22 @@ def test_null(operand: Operand, *, wanted: bool) -> Expression:
     """Type-check `is null` (`wanted`) or `is not null`."""
     type_of(operand)
     return Apply("is_null" if wanted else "is_not_null", (operand.expression,), Type.BOOL, nullable=False)
+
+
+def test_membership(operand: Operand, values: Sequence[Operand], *, wanted: bool) -> Expression:
+    """Type-check `in` (`wanted`) or `not in`, which are short for comparisons with each value."""
+    tests = [combine("==", operand, value, value.offset) for value in values]
+    found = _any_of(tests)
+    return found if wanted else Apply("not", (found,), Type.BOOL, found.nullable)
+
+
+def _any_of(tests: Sequence[Expression]) -> Expression:
+    """Join conditions by `or`, in halves: many of them make a tree that is wide, and not deep."""
+    if len(tests) == 1:
+        return tests[0]
+    half = (len(tests) + 1) // 2
+    parts = (_any_of(tests[:half]), _any_of(tests[half:]))
+    return Apply("or", parts, Type.BOOL, any(part.nullable for part in parts))
 
 
 def combine(operator: str, left: Operand, right: Operand, offset: int) -> Expression:
@@ -115,7 +131,7 @@ def call(name: str, arguments: Sequence[Operand], offset: int) -> Expression:
     signature = SIGNATURES[name]
     _check_count(signature.usage, len(signature.parameters), arguments, offset)
     typed = [
-        _argument(name, allowed, operand) for allowed, operand in zip(signature.parameters, arguments, strict=True)
+        check_argument(name, allowed, operand) for allowed, operand in zip(signature.parameters, arguments, strict=True)
     ]
     if name == "matches":
         _check_pattern(typed[1], arguments[1].offset)
@@ -142,12 +158,12 @@ def _share_type(left: Operand, right: Operand) -> tuple[Operand, Operand]:
 def _logic(operator: str, left: Operand, right: Operand) -> Expression:
     typed = [adopt(operand.expression, Type.BOOL) for operand in (left, right)]
     for expression, operand in zip(typed, (left, right), strict=True):
-        _one_of(Operand(expression, operand.offset), (Type.BOOL,), f"`{operator}`")
+        one_of(Operand(expression, operand.offset), (Type.BOOL,), f"`{operator}`")
     return Apply(operator, tuple(typed), Type.BOOL, any(expression.nullable for expression in typed))
 
 
 def _arithmetic(operator: str, left: Operand, right: Operand) -> Expression:
-    types = [_one_of(operand, NUMERIC, f"`{operator}`") for operand in (left, right)]
+    types = [one_of(operand, NUMERIC, f"`{operator}`") for operand in (left, right)]
     both_int = types == [Type.INT, Type.INT]
     result = Type.INT if both_int and operator != "/" else Type.FLOAT
     nullable = left.expression.nullable or right.expression.nullable
@@ -180,7 +196,7 @@ def _conversion_remedy(left: Type, right: Type) -> str:
 
 def _if(arguments: Sequence[Operand], offset: int) -> Expression:
     _check_count("if(condition, a, b)", 3, arguments, offset)
-    condition = _argument("if", (Type.BOOL,), arguments[0])
+    condition = check_argument("if", (Type.BOOL,), arguments[0])
     branches = _unify("the branches of if", arguments[1:], offset)
     # As CASE in SQL: a condition that is null takes the second branch, so it adds no null of its own.
     return Apply("if", (condition, *branches), _common_type(branches), any(b.nullable for b in branches))
@@ -196,7 +212,7 @@ def _coalesce(arguments: Sequence[Operand], offset: int) -> Expression:
 def _bucket(arguments: Sequence[Operand], offset: int) -> Expression:
     _check_count("bucket(number, width)", 2, arguments, offset)
     value, width = _share_type(arguments[0], arguments[1])
-    types = [_one_of(operand, NUMERIC, "bucket") for operand in (value, width)]
+    types = [one_of(operand, NUMERIC, "bucket") for operand in (value, width)]
     result = Type.INT if types == [Type.INT, Type.INT] else Type.FLOAT
     # floor(x / w) * w: a width of 0 is a division by zero.
     nullable = value.expression.nullable or width.expression.nullable or _may_be_zero(width.expression)
@@ -237,13 +253,14 @@ def _common_type(expressions: Sequence[Expression]) -> Type:
     return type_
 
 
-def _argument(name: str, allowed: tuple[Type, ...], operand: Operand) -> Expression:
+def check_argument(name: str, allowed: tuple[Type, ...], operand: Operand) -> Expression:
+    """Return the argument, which must be of one of the types; a null takes the type if there is but one."""
     expression = adopt(operand.expression, allowed[0]) if len(allowed) == 1 else operand.expression
-    _one_of(Operand(expression, operand.offset), allowed, name)
+    one_of(Operand(expression, operand.offset), allowed, name)
     return expression
 
 
-def _one_of(operand: Operand, allowed: tuple[Type, ...], what: str) -> Type:
+def one_of(operand: Operand, allowed: tuple[Type, ...], what: str) -> Type:
     """Return the operand's type, which must be one of `allowed`."""
     type_ = type_of(operand)
     if type_ in allowed:

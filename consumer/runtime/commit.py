@@ -20,6 +20,7 @@ from consumer.core.compile import Program
 from consumer.core.processor import Outcome, Processor
 from consumer.errors import CorruptStateError, FencedError, RefusedError, RetryableError, StreamgaugeError
 from consumer.records import Position, Record, Row
+from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.retry import until_done
 from consumer.sinks.base import Router
 from consumer.state.base import (
@@ -148,12 +149,14 @@ class ShardOwner:
             shard=self.shard,
             epoch=self._epoch,
             commit_no=self._commit_no,
-            groups=sum(self._processor.open_groups().values()),
+            groups=self._open_count(),
             state_bytes=self._state_bytes,
             position=self._processor.position,
+            groups_limit=self._around.program.pipeline.limits.groups,
             seconds=self._around.clock.monotonic() - started,
             resumed=claim.state is not None,
         )
+        STATE_HEAP.settle(self._open_count())
 
     def _check_application(self) -> None:
         stored = self._retrying("load", self._around.store.read_application)
@@ -225,21 +228,52 @@ class ShardOwner:
 
     # Records
 
-    def process(self, records: Sequence[Record]) -> Outcome:
-        """Apply a batch (INIT 5: what is at or before the stored position is skipped)."""
+    def step(self, records: Sequence[Record]) -> Outcome:
+        """Take records of a batch, so many as may be at once (INIT 5: those up to the stored position are skipped).
+
+        Go on with those not taken, and while the processor is `closing`. A commit may be made after every step: what
+        is left to be closed is due by the stored watermark, and a restored state goes on with it.
+        """
         assert self.mode is Mode.ACTIVE
-        outcome = self._processor.apply(records)
+        outcome = self._processor.step(records)
         if records:
             last = Position.of(records[-1])
             self._delivered = last if self._delivered is None else max(self._delivered, last)
             # Also where all of them were skipped: the checkpoint has to follow.
             self._changed = True
-        if outcome.rows:
-            if self._pending_since is None:
-                self._pending_since = self._around.clock.monotonic()
-            self._pending += outcome.rows
-            self._pending_bytes += sum(len(row.data) for row in outcome.rows)
+        self._keep(outcome.rows)
         return outcome
+
+    def idle(self) -> Outcome | None:
+        """Decide that the shard is idle (rule 8), and close what may be closed at once; None if it is left undecided.
+
+        The decision counts from the next commit on, which holds it, as the watermark, together with the rows that come
+        of it: until then nothing is sent, and who restores the state before it decides anew. Without an open window no
+        decision is taken: nobody waits for a row, all that a watermark could do is to make a straggler late, and an
+        idle shard would commit for ever.
+        """
+        assert self.mode is Mode.ACTIVE
+        processor, before_ms = self._processor, self._processor.watermark_ms
+        if not self._open_count():
+            return None
+        outcome = processor.idle(self._around.clock.now_ms())
+        if processor.watermark_ms is None or processor.watermark_ms == before_ms:
+            return None  # the events are ahead of the clock
+        self._changed = True
+        self._keep(outcome.rows)
+        self._around.telemetry.idle_advanced(
+            shard=self.shard, watermark_ms=processor.watermark_ms, position=processor.position
+        )
+        return outcome
+
+    def _keep(self, rows: list[Row]) -> None:
+        """Keep rows for the next commit."""
+        if not rows:
+            return
+        if self._pending_since is None:
+            self._pending_since = self._around.clock.monotonic()
+        self._pending += rows
+        self._pending_bytes += sum(len(row.data) for row in rows)
 
     @property
     def processor(self) -> Processor:
@@ -293,9 +327,10 @@ class ShardOwner:
         if ended and outbox:
             self._write_commit([], ended=True, was_ended=True)
         self._delete_superseded()
+        STATE_HEAP.settle(self._open_count())
 
     def finish(self, checkpoint: Checkpoint) -> None:
-        """Commit what is left, and that it was delivered, before the lease goes."""
+        """Commit what is left, and that it was delivered, before the lease goes. What is due may stay for the next."""
         if self._changed or self._pending:
             self.commit(checkpoint)
         if self._unacknowledged:
@@ -350,11 +385,14 @@ class ShardOwner:
             groups=changed_groups,
         )
 
+    def _open_count(self) -> int:
+        return sum(self._processor.open_groups().values())
+
     def _base_is_due(self) -> bool:
         """Tell whether to write everything: a delta pays only on a base that is larger than all its deltas."""
         if len(self._manifest) >= MANIFEST_ENTRIES_MAX - 1:  # one place is kept for the last commit of an ended state
             return True
-        if sum(self._processor.open_groups().values()) <= SMALL_STATE_GROUPS:
+        if self._open_count() <= SMALL_STATE_GROUPS:
             return True
         base, *deltas = self._manifest
         return sum(delta.size for delta in deltas) > base.size

@@ -6,12 +6,17 @@ batch was processed when it was not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from consumer.core.counts import Counts
+from consumer.core.processor import Outcome
 from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedError, RetryableError
-from consumer.records import Position
+from consumer.records import Position, Record
 from consumer.runtime.commit import Checkpoint, Mode, ShardOrigin, ShardOwner, Surroundings
+from consumer.runtime.heap import STATE_HEAP
+from consumer.runtime.idle import IdleWatch
 from consumer.runtime.retry import StoppedError
 from consumer.sinks.base import DeliveryStopped
 from consumer.sources.multilang import (
@@ -37,6 +42,21 @@ _WAITING = {
 }
 
 
+@dataclass(slots=True)
+class _Work:
+    """What the steps of one message come to. `seconds` are without commits."""
+
+    counts: Counts = field(default_factory=Counts)
+    size_bytes: int = 0
+    seconds: float = 0.0
+
+    def add(self, outcome: Outcome, seconds: float) -> None:
+        """Add a step that took so long."""
+        self.counts.add(outcome.counts)
+        self.size_bytes += outcome.size_bytes
+        self.seconds += seconds
+
+
 class ShardRunner:
     """One lease of one shard, from `initialize` to the end of the conversation.
 
@@ -49,6 +69,7 @@ class ShardRunner:
         self._origin = origin
         self._silence_seconds_max = 3 * failover_seconds
         self._fence: tuple[float, FencedError] | None = None
+        self._idle = IdleWatch.of(around.program.pipeline)
         self._left = False
         """Whether it was told that the shard has left the worker: who has it next speaks for it."""
 
@@ -66,6 +87,8 @@ class ShardRunner:
             self._serve(channel, owner)
         except ChannelClosedError:
             return
+        finally:
+            STATE_HEAP.release()
 
     def _serve(self, channel: Channel, owner: ShardOwner) -> None:
         telemetry = self._around.telemetry
@@ -129,28 +152,71 @@ class ShardRunner:
             return
         around = self._around
         around.telemetry.activity(shard=owner.shard, activity=Activity.PROCESSING)
-        started = around.clock.monotonic()
-        outcome = owner.process(message.records)
+        self._idle.read(message, around.clock.monotonic())
+        work = _Work()
+        try:
+            self._work_through(channel, owner, message.records, work)
+            self._decide(channel, owner, work)
+        finally:
+            self._tell(owner, message, work)
+        self._commit_if_due(channel, owner)
+
+    def _work_through(self, channel: Channel, owner: ShardOwner, records: Sequence[Record], work: _Work) -> None:
+        """Take all records, and close all that is due by them.
+
+        It may be a million windows, so what a step has closed is committed and sent before the next, if it is much.
+        """
+        clock = self._around.clock
+        while records or owner.processor.closing:
+            started = clock.monotonic()
+            outcome = owner.step(records)
+            work.add(outcome, clock.monotonic() - started)
+            records = records[outcome.taken :]
+            if records or owner.processor.closing:
+                self._commit_if_due(channel, owner)
+
+    def _decide(self, channel: Channel, owner: ShardOwner, work: _Work) -> None:
+        """Take an idle decision, if it is time for one, and close what is due by it."""
+        clock = self._around.clock
+        closes = owner.processor.idle_closes(clock.now_ms())
+        if not self._idle.wants_decision(clock.monotonic(), closes=closes):
+            return
+        started = clock.monotonic()
+        outcome = owner.idle()
+        if outcome is not None:
+            work.add(outcome, clock.monotonic() - started)
+            self._work_through(channel, owner, (), work)
+
+    def _tell(self, owner: ShardOwner, message: ProcessRecords, work: _Work) -> None:
+        """Tell of a message once, in however many steps it was worked through, or was until something went wrong."""
         processor = owner.processor
-        around.telemetry.batch(
+        self._around.telemetry.batch(
             owner.shard,
             Batch(
-                counts=outcome.counts,
-                size_bytes=outcome.size_bytes,
+                counts=work.counts,
+                size_bytes=work.size_bytes,
                 watermark_ms=processor.watermark_ms,
                 position=processor.position,
                 newest_arrival_ms=message.records[-1].arrival_ms if message.records else None,
                 millis_behind=message.millis_behind_latest,
                 open_groups=processor.open_groups(),
-                process_seconds=around.clock.monotonic() - started,
+                process_seconds=work.seconds,
             ),
         )
+
+    def _commit_if_due(self, channel: Channel, owner: ShardOwner) -> None:
         if owner.commit_is_due():
             owner.commit(self._checkpoint(channel, owner))
 
     def _end(self, channel: Channel, owner: ShardOwner) -> None:
-        """Every record was delivered. The end is checkpointed only when nothing is left to send."""
+        """Every record was delivered. The end is checkpointed only when nothing is left to send.
+
+        Open windows stay in the state, for the shards that follow; but what is due by this shard's watermark is its
+        own to close. Only a state that was restored in the midst of closing can have any.
+        """
         if owner.mode is Mode.ACTIVE:
+            if owner.processor.closing:
+                self._process(channel, owner, ProcessRecords([]))
             owner.commit(self._checkpoint(channel, owner), ended=True)
             owner.mode = Mode.FROZEN
         if owner.mode is Mode.FROZEN:

@@ -30,7 +30,10 @@ from consumer.errors import SinkError
 from consumer.records import Row
 
 SLICE_BYTES = 4 * 1024 * 1024
-"""Rows and their line ends in one attempt: as much as one call to Firehose takes."""
+"""Rows and their line ends in one attempt: as much as one call to Firehose takes.
+
+The objects of the S3 sink are cut by it, which makes it a format (rule 4 of s3.py).
+"""
 BACKOFF_BASE_SECONDS = 0.1
 BACKOFF_CAP_SECONDS = 30.0
 _DOUBLINGS_MAX = 16

@@ -11,22 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from botocore.config import Config
-from botocore.exceptions import (
-    ChecksumError,
-    ClientError,
-    ConnectionError,  # noqa: A004 - botocore's name for it
-    ConnectTimeoutError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    MetadataRetrievalError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ReadTimeoutError,
-)
-from botocore.parsers import ResponseParserError
-
-from consumer.errors import SinkError
+from consumer.aws_errors import Meaning, meaning_of_code
+from consumer.sinks.aws import CALL_ERRORS, CLIENT_CONFIG, reason_of
 from consumer.sinks.base import Failure
 
 if TYPE_CHECKING:
@@ -45,43 +31,13 @@ Billing in steps of 5 KB costs 1 % of this on average, and a record that fails a
 again. A larger row has a record of its own.
 """
 
-_CONNECT_TIMEOUT_SECONDS = 3
-_READ_TIMEOUT_SECONDS = 10
-_ATTEMPTS_MAX = 2
-"""Tries inside one call. Few: the delivery loop tries again, counts it, and hears a stop."""
-_CONNECTIONS_MAX = 64
-"""Connections kept open; shards beyond it open their own for a call."""
-
-_THROTTLED = frozenset(
-    {
-        "LimitExceededException",
-        "RequestLimitExceeded",
-        "ServiceUnavailableException",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_CREDENTIALS_REMEDY = "Give the worker valid credentials (and check the machine's clock)."
 _REMEDIES = {
     "AccessDeniedException": "Allow the worker's role firehose:PutRecordBatch on this stream.",
     "ResourceNotFoundException": "Create the stream, or correct its name, the region or the endpoint.",
     "InvalidArgumentException": "Check the stream's name and that its source is Direct PUT.",
     "ValidationException": "Check the stream's name in the pipeline file.",
     "InvalidKMSResourceException": "Let Firehose and the worker's role use the stream's KMS key.",
-    "ExpiredToken": _CREDENTIALS_REMEDY,
-    "ExpiredTokenException": _CREDENTIALS_REMEDY,
-    "IncompleteSignature": _CREDENTIALS_REMEDY,
-    "InvalidClientTokenId": _CREDENTIALS_REMEDY,
-    "InvalidSignatureException": _CREDENTIALS_REMEDY,
-    "MissingAuthenticationTokenException": _CREDENTIALS_REMEDY,
-    "UnrecognizedClientException": _CREDENTIALS_REMEDY,
 }
-_OTHER_REMEDY = "The request was refused; trying again would not help."
-
-_BROKEN = (ConnectionError, HTTPClientError, ChecksumError, ResponseParserError, UnicodeDecodeError)
-"""A connection refused, reset or closed, or an answer cut where it cannot even be parsed."""
 
 
 class FirehoseClient(Protocol):
@@ -93,14 +49,7 @@ class FirehoseClient(Protocol):
 
 def make_client(session: boto3.Session) -> FirehoseClient:
     """Return a client with explicit time-outs and few retries of its own; one serves all threads."""
-    config = Config(
-        connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-        read_timeout=_READ_TIMEOUT_SECONDS,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS_MAX},
-        max_pool_connections=_CONNECTIONS_MAX,
-        tcp_keepalive=True,
-    )
-    return session.client("firehose", config=config)
+    return session.client("firehose", config=CLIENT_CONFIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,33 +94,9 @@ class FirehoseSink:
             answer = self._client.put_record_batch(
                 DeliveryStreamName=self._stream, Records=[{"Data": record.data} for record in records]
             )
-        except ClientError as error:
-            reason = self._reason_of(error)
-        except (NoCredentialsError, PartialCredentialsError) as error:
-            raise SinkError(f"Firehose stream {self._stream!r}: {error}. {_CREDENTIALS_REMEDY}") from error
-        except (CredentialRetrievalError, MetadataRetrievalError):
-            reason = "unavailable"  # whoever gives out credentials is down for a moment
-        except (ConnectTimeoutError, ReadTimeoutError):
-            reason = "timeout"
-        except _BROKEN:
-            reason = "connection"
-        else:
-            return _reasons_in(answer, len(records))
-        return [reason] * len(records)
-
-    def _reason_of(self, error: ClientError) -> str:
-        """Return the reason of an error that may pass; raise SinkError for one that will not."""
-        code = error.response["Error"]["Code"]
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if code in _THROTTLED:
-            return "throttled"
-        if status >= 500:  # noqa: PLR2004 - HTTP: the server's fault
-            return "internal" if code == "InternalFailure" else "unavailable"
-        if not code or code.isdigit():
-            return "connection"  # the error's body was cut: nobody knows what it said
-        message = error.response["Error"]["Message"]
-        remedy = _REMEDIES.get(code, _OTHER_REMEDY)
-        raise SinkError(f"Firehose stream {self._stream!r}: {code}: {message} {remedy}") from error
+        except CALL_ERRORS as error:
+            return [reason_of(error, f"Firehose stream {self._stream!r}", _REMEDIES)] * len(records)
+        return _reasons_in(answer, len(records))
 
 
 def _pack(rows: Sequence[bytes]) -> Iterator[_Packed]:
@@ -228,6 +153,7 @@ def _reasons_in(answer: Any, records: int) -> Sequence[str | None]:
 def _reason_in(response: Any) -> str | None:
     """Return why one record failed, or None; KeyError if the response says neither."""
     if "ErrorCode" in response:
-        return "throttled" if response["ErrorCode"] in _THROTTLED else "internal"
+        throttled = meaning_of_code(response["ErrorCode"]) is Meaning.THROTTLED
+        return "throttled" if throttled else "internal"
     _ = response["RecordId"]
     return None

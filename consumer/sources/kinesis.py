@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import boto3
 
+from consumer.aws_errors import Meaning, meaning_of
 from consumer.errors import RetryableError, SetupError
 from consumer.sources import aws
 
@@ -122,7 +123,7 @@ def _call(operation: Any, stream: str, name: str, request: Mapping[str, Any]) ->
 
 
 def _remedy(error: Exception, name: str) -> str:
-    if aws.is_denied(error):
+    if meaning_of(error) is Meaning.DENIED:
         return f"Allow the worker's role kinesis:{name} on this stream."
     return "Create the stream, or correct its name in source.stream, the region, the account or the endpoint."
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import boto3
 
+from consumer.aws_errors import code_of
 from consumer.sources import aws
 from consumer.sources.kinesis import ShardInfo
 
@@ -130,7 +131,7 @@ def _done_unless(expected_codes: set[str], operation: Callable[..., Any], **requ
     try:
         operation(**request)
     except aws.CALL_ERRORS as error:
-        if aws.error_code(error) in expected_codes:
+        if code_of(error) in expected_codes:
             return False
         raise aws.translate(error, f"table {request['TableName']}", _REMEDY) from error
     return True

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError, WaiterError
 
+from consumer.aws_errors import code_of
 from consumer.errors import RetryableError, SetupError
-from consumer.state.aws import CLIENT_CONFIG, code_of, errors_of, required
+from consumer.state.aws import CLIENT_CONFIG, errors_of, required
 from consumer.state.base import Application, Claim, Entry, FenceRefusedError, ShardState, assert_storable
 from consumer.state.items import decode_application, decode_claim, encode_application, encode_state
 from consumer.state.s3 import ObjectStore, S3Client

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
+from consumer.aws_errors import code_of, status_of
 from consumer.errors import CorruptStateError, RetryableError, SetupError
-from consumer.state.aws import CLIENT_CONFIG, code_of, errors_of, required, status_of
+from consumer.state.aws import CLIENT_CONFIG, errors_of, required
 from consumer.state.base import Entry, new_entry, verify
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from typing import Literal
 from structlog.typing import FilteringBoundLogger
 
 from consumer.core.faults import MISROUTED, REASONS
+from consumer.core.times import format_time
 from consumer.records import Position
 from consumer.telemetry.health import Activity, Health, WorkerState
 from consumer.telemetry.metrics import Metrics
@@ -109,7 +110,9 @@ class Telemetry:
         }
         self._late = {window: metrics.counter("records_late_total", window=window) for window in windows}
         self._results = {window: metrics.counter("results_emitted_total", window=window) for window in windows}
+        self._early = {window: metrics.counter("results_early_total", window=window) for window in windows}
         self._emit_delay = metrics.histogram("emit_delay_seconds")
+        self._idle_advances = metrics.counter("idle_advances_total")
         self._commits = {
             result: metrics.counter("commits_total", result=result) for result in ("ok", "retry", "fenced", "failed")
         }
@@ -208,6 +211,7 @@ class Telemetry:
         epoch: int,
         commit_no: int,
         groups: int,
+        groups_limit: int,
         state_bytes: int,
         position: Position | None,
         seconds: float,
@@ -216,6 +220,7 @@ class Telemetry:
         """The shard was taken over in `seconds`; `resumed` tells a stored state from an empty start."""
         held = self._hold(shard)
         held.series.set("epoch", epoch)
+        held.series.set("groups_limit", groups_limit)
         held.series.set("state_bytes", state_bytes)
         self._restores["resumed" if resumed else "empty"].inc()
         self._restore_duration.observe(seconds)
@@ -275,7 +280,7 @@ class Telemetry:
         if counts.received:
             self._batch_records.observe(counts.received)
             self._process_duration.observe(batch.process_seconds)
-            self._count(held, batch)
+        self._count(held, batch)
         held.lines.tell()
         behind_seconds = batch.behind_seconds(now_ms)
         if self._progress is not None:
@@ -299,6 +304,8 @@ class Telemetry:
         self._filtered.inc(counts.filtered)
         for window, number in counts.results.items():
             self._results[window].inc(number)
+        for window, number in counts.early.items():
+            self._early[window].inc(number)
         for window, number in counts.late.items():
             self._late[window].inc(number)
             line = Line("late_seen", "warning", (("window", window),), "events")
@@ -308,6 +315,11 @@ class Telemetry:
             line = Line("dead_letters_seen", "warning", (("reason", reason),), "records")
             held.lines.count(line, number, position=_text(batch.position))
         self._misrouted.inc(counts.dead_letters.get(MISROUTED, 0))
+
+    def idle_advanced(self, *, shard: str, watermark_ms: int, position: Position | None) -> None:
+        """The shard was found idle: its watermark went on to `watermark_ms` without a record after `position`."""
+        self._idle_advances.inc()
+        self.logger.debug("idle_advanced", shard=shard, watermark=format_time(watermark_ms), position=_text(position))
 
     # Commits
 

@@ -147,7 +147,24 @@ GROUPS: tuple[Group, ...] = (
                 "stream shard window",
                 "Open windows held in memory: one for each window start and group key, or each session.",
             ),
+            _gauge(
+                "groups_limit",
+                "stream shard",
+                "How many windows the shard may have open in all: `limits.groups`. With the policy reject, records "
+                "that would open more are dead letters (state_limit).",
+            ),
             _counter("results_emitted_total", "stream window", "Results that became ready (not yet delivered)."),
+            _counter(
+                "results_early_total",
+                "stream window",
+                "Those of them that were emitted before their window ended, to stay within `limits.groups` (policy "
+                "emit_early).",
+            ),
+            _counter(
+                "idle_advances_total",
+                "stream",
+                "Times that a shard was idle for `events.idle_after`, so that its watermark went on by the clock.",
+            ),
             _histogram(
                 "emit_delay_seconds",
                 "stream",

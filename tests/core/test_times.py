@@ -12,9 +12,12 @@ from consumer.core.times import (
     TimeError,
     TimeRangeError,
     TimeReader,
+    epoch_ms,
+    epoch_ms_source,
     format_time,
     parse_time,
 )
+from consumer.pipeline.model import TimeUnit
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -102,3 +105,19 @@ def test_the_remembering_reader_reads_the_same(offsets_ms: list[int]) -> None:
     for offset_ms in offsets_ms:
         text = format_time(1_767_225_600_000 + offset_ms)
         assert reader(text) == parse_time(text)
+
+
+@pytest.mark.parametrize(
+    ("unit", "number", "time_ms"),
+    [
+        (TimeUnit.SECONDS, -3, -3000),
+        (TimeUnit.MILLISECONDS, 2**70, 2**70),
+        (TimeUnit.MICROSECONDS, 999, 0),
+        (TimeUnit.MICROSECONDS, -1, -1),
+        (TimeUnit.MICROSECONDS, -1000, -1),
+        (TimeUnit.MICROSECONDS, -1001, -2),
+    ],
+)
+def test_integers_count_a_unit_and_are_rounded_down(unit: TimeUnit, number: int, time_ms: int) -> None:
+    assert epoch_ms(number, unit) == time_ms
+    assert eval(epoch_ms_source("number", unit), {"number": number}) == time_ms  # noqa: S307 - what generated code does

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -15,13 +16,21 @@ _numbers = count(1)
 
 
 class MovableClock:
-    """The real clock, which a test can put forward."""
+    """The real clock, which a test can put forward, and stop."""
 
     def __init__(self) -> None:
         self._ahead_ms = 0
+        self._stopped_ms: int | None = None
 
     def __call__(self) -> int:
-        return now_ms() + self._ahead_ms
+        return (now_ms() if self._stopped_ms is None else self._stopped_ms) + self._ahead_ms
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let only `advance` move it."""
+        self._stopped_ms = now_ms()
+        yield
+        self._stopped_ms = None
 
     def advance(self, ms: int) -> None:
         self._ahead_ms += ms

@@ -19,8 +19,8 @@ from consumer.environment import environment
 from consumer.errors import RetryableError
 from consumer.pipeline.definitions import window_hash
 from consumer.pipeline.load import load
-from consumer.records import Position
-from consumer.testing.reference import reference
+from consumer.records import Position, Record
+from consumer.testing.reference import Idle, reference
 
 CONFIG = Path(__file__).parents[2] / "config" / "clickstream.yaml"
 OWNER = "worker-0"
@@ -39,11 +39,12 @@ def free_port() -> int:
 class Rig:
     """One pipeline, its stream and its workers."""
 
-    def __init__(self, emulator: Emulator, directory: Path, *, shards: int = 4) -> None:
+    def __init__(self, emulator: Emulator, directory: Path, *, shards: int = 4, idle_after: str = "never") -> None:
         self.emulator = emulator
         self.port = free_port()
         self.file = directory / "clickstream.yaml"
         text = CONFIG.read_text().replace("commit_interval: 5s", "commit_interval: 1s")
+        text = text.replace("idle_after: never", f"idle_after: {idle_after}")
         self.file.write_text(text.replace("metrics_port: 9102", f"metrics_port: {self.port}{_FAST}"))
         self.environ = {**environment_for(emulator.endpoint, environment()), "POD_NAME": OWNER}
         self.pipeline = load(self.file, self.environ)
@@ -107,12 +108,23 @@ class Rig:
         assert worker.status is not None
         return worker.status
 
-    def recount(self) -> Recount:
+    def recount(self, *, idle: bool = False) -> Recount:
+        """Recount the stream; `idle`: the shards were found idle behind their last records."""
         expected = [
-            reference(self.pipeline, shard.id, 0, self.cloud.records(shard.id), window_hash)
+            reference(self.pipeline, shard.id, 0, self._inputs(shard.id, idle=idle), window_hash)
             for shard in self.cloud.shards()
         ]
         return recount(self.pipeline, expected, self.cloud.delivered())
+
+    def _inputs(self, shard: str, *, idle: bool) -> list[Record | Idle]:
+        records = self.cloud.records(shard)
+        if not idle:
+            return [*records]
+        claim = self.cloud._store().read(shard)
+        assert claim is not None
+        assert claim.state is not None
+        assert claim.state.watermark_ms is not None
+        return [*records, Idle(claim.state.watermark_ms + self.pipeline.events.out_of_orderness_ms)]
 
 
 def processes_of(worker: Child) -> list[psutil.Process]:

@@ -101,6 +101,36 @@ def test_a_relay_that_is_killed_ends_the_worker_at_once_and_the_next_one_goes_on
     assert counted.is_right, counted
 
 
+def test_windows_of_a_silent_stream_close_by_the_clock(tmp_path: Path) -> None:
+    with Emulator() as emulator:
+        rig = Rig(emulator, tmp_path, idle_after="2s")
+        try:
+            _close_by_the_clock(rig)
+        finally:
+            rig.close()
+
+
+def _close_by_the_clock(rig: Rig) -> None:
+    rig.put(5_000)
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    wait_until(
+        lambda: _open_windows(rig.get("/metrics")) == 0,
+        "every window to close without another event",
+        seconds_max=SECONDS_MAX,
+        alive=[worker],
+    )
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    counted = rig.recount(idle=True)
+    assert counted.is_right, counted
+    assert counted.results.expected > rig.recount().results.expected, "rows that only the clock could give"
+
+
+def _open_windows(metrics: str) -> float:
+    """Return the sum of a gauge, which is there from the first batch of each shard on."""
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("streamgauge_windows_open{"))
+
+
 def test_a_sink_that_is_down_for_a_while_delays_and_loses_nothing(rig: Rig) -> None:
     rig.emulator.faults.add(Fault(service="firehose", kind="throttle", times=25))
     rig.emulator.faults.add(Fault(service="firehose", kind="error_after", match="aggregates", times=3))

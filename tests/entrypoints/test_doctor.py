@@ -135,6 +135,47 @@ def test_missing_permissions_are_named(pipeline: str) -> None:
     assert "firehose:DescribeDeliveryStream" in "\n".join(words(lines, "warning")), "the worker does without it"
 
 
+QUEUE_AND_BUCKET = """
+late: {s3: {bucket: rows, prefix: clicks}}
+dead_letter: {sqs: {queue_url: "http://localhost/123456789012/letters"}}
+"""
+
+
+@pytest.fixture
+def other_sinks(tmp_path: Path) -> str:
+    path = tmp_path / "other.yaml"
+    path.write_text(PIPELINE.replace("late: {firehose: {stream: late}}", QUEUE_AND_BUCKET))
+    return str(path)
+
+
+def test_queues_and_buckets_are_looked_for(aws: Emulator, other_sinks: str) -> None:
+    furnish(aws)
+    status, lines = examine(other_sinks, aws.client)
+    assert status == EXIT_ENVIRONMENT
+    queue, bucket = words(lines, "missing")
+    assert (queue.split()[:2], bucket.split()[:3]) == (["queue", "letters"], ["sink", "bucket", "rows"])
+    assert "Create the queue" in queue
+    assert "Create the bucket" in bucket
+    aws.client("s3").create_bucket(Bucket="rows")
+    aws.client("sqs").create_queue(QueueName="letters")
+    assert examine(other_sinks, aws.client)[0] == EXIT_OK
+
+
+def test_a_queue_that_takes_too_little_is_told(aws: Emulator, other_sinks: str) -> None:
+    furnish(aws)
+    aws.client("s3").create_bucket(Bucket="rows")
+    aws.client("sqs").create_queue(QueueName="letters", Attributes={"MaximumMessageSize": "65536"})
+    status, lines = examine(other_sinks, aws.client)
+    assert status == EXIT_ENVIRONMENT
+    assert ["65536" in line and "262144" in line for line in words(lines, "missing")] == [True]
+
+
+def test_permissions_that_only_the_doctor_needs_are_a_warning(other_sinks: str) -> None:
+    warnings = "\n".join(words(examine(other_sinks, lambda _: Denied())[1], "warning"))
+    for permission in ("firehose:DescribeDeliveryStream", "sqs:GetQueueAttributes", "s3:ListBucket"):
+        assert permission in warnings
+
+
 def test_no_region(pipeline: str) -> None:
     def no_region(_: str) -> Any:
         raise NoRegionError

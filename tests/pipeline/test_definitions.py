@@ -12,17 +12,17 @@ TEXT = """\
 pipeline: golden
 source: {stream: clicks, partition_key: user, start: trim_horizon}
 events:
-  compression: none
-  idle_after: never
+  compression: gzip
   fields:
     user: string
     at: timestamp
     page: string?
     amount: float?
-    quantity: int?
+    quantity: {type: "int?", path: cart.quantity}
     spare: bool?
   time: at
   out_of_orderness: 10s
+  idle_after: 2m
   max_future: 5m
 let:
   price: amount * coalesce(quantity, 1)
@@ -40,29 +40,44 @@ windows:
   visits:
     session: 30m
     by: [user]
+    where: quantity > 0
+    allowed_lateness: 1m
     select: {first_page: first(page), best: max(quantity / 2)}
+  trend:
+    sliding: {size: 10s, every: 3s}
+    by: [user]
+    emit: final
+    select: {pages: count_distinct(page), p99: "quantile(amount, 0.99)"}
+  calm:
+    stagger: 10m
+    by: [user]
+    select: {rate: rate("1m"), best: "top(page, 3)"}
 sinks: [{stdout: {}}]
 state: {table: golden-state, bucket: golden-bucket}
 """
 
-DEFINITIONS = "1a3c5e042be1091e5bfc5331d2f431d02a7103e9422e5f0a89371835997e70fb"
-VIEWS = "d39b4ceff1ec7fa3ae49c401cfc53512ef7a8ec70024176340c8fa0292894f7a"
-VISITS = "43d4f3f0dec9d3499eec8f6caf2d3c0ec8fe359dbc0bde915df1617768d641a4"
+GOLDEN = (
+    "c5ee868179ed0a017bea599d32fb56f7ac6e5a5f55eb13faf9b842bd6435e9f4",
+    "19bc04d8ec86f21c0ad220ff508322e56e51cf6c7a8e4ba131ae0d3827aab13c",
+    "086f358b640d2f07979124434641743c0cd03a5249517eeb42887036541ee0ec",
+    "d0a1221a11a35046a360b6961f0da29aacc44354002d2fb597441f6d25e9d2ee",
+    "0170aed8dbeb1bb9513e0d5dca956e519f3b8bc4438a8ad277e30a91be087a41",
+)
 
 
 def loaded(text: str) -> Pipeline:
     return load_text(text, "p.yaml", {})
 
 
-def hashes(text: str) -> tuple[str, str, str]:
+def hashes(text: str) -> tuple[str, ...]:
+    """Return the hashes of the pipeline, views, visits, trend and calm."""
     pipeline = loaded(text)
-    views, visits = (window_hash(pipeline, window) for window in pipeline.windows)
-    return definitions_hash(pipeline), views, visits
+    return definitions_hash(pipeline), *(window_hash(pipeline, window) for window in pipeline.windows)
 
 
 def test_golden() -> None:
     """A change here makes every stored state unusable and gives every result another id: never by accident."""
-    assert hashes(TEXT) == (DEFINITIONS, VIEWS, VISITS)
+    assert hashes(TEXT) == GOLDEN
 
 
 @pytest.mark.parametrize(
@@ -76,67 +91,123 @@ def test_golden() -> None:
         ("session: 30m", "session: {gap: 1800s}"),
         ("where: amount >= 0 and not (page is null)", "where: (amount>=0) and (not page is null)  # as before"),
         ("size: 1h", "size: 60m"),
+        ("allowed_lateness: 1m", "allowed_lateness: 60s"),
+        ("stagger: 10m", "stagger: {size: 600s}"),
+        ("count_distinct(page)", "\"count_distinct(page, 10000, 'approximate')\""),
+        ('rate("1m")', "rate('60s')"),
+        ("    user: string\n", "    user: {type: string, path: user}\n"),
+        ("    at: timestamp\n", "    at: {type: timestamp, unit: ms}\n"),
+        ("  compression: gzip\n", "  compression: gzip\n  format: json\n"),
+        ("state:", "limits: {groups: 1000000, policy: reject}\nstate:"),
     ],
 )
 def test_what_does_not_change_results_changes_no_hash(old: str, new: str) -> None:
     assert TEXT.count(old) == 1
-    assert hashes(TEXT.replace(old, new)) == (DEFINITIONS, VIEWS, VISITS)
+    assert hashes(TEXT.replace(old, new)) == GOLDEN
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "views_change", "visits_change"),
+    ("old", "new", "changed"),
     [
-        ("pipeline: golden", "pipeline: other", False, False),
-        ("partition_key: user", "partition_key: user2", False, True),
-        ("user: string", "user: int", False, True),
-        ("page: string?", "page: string", True, True),
-        ("quantity: int?", "quantity: int", True, True),
-        ("spare: bool?", "spare: bool", False, False),
-        ("    spare: bool?\n", "    spare: bool?\n    more: int?\n", False, False),
-        ("  time: at\n", "", True, True),
-        ("out_of_orderness: 10s", "out_of_orderness: 11s", True, True),
-        ("max_future: 5m", "max_future: off", True, True),
-        ("max_future: 5m", "max_future: 5m\n  max_bytes: 5", False, False),
-        ("price: amount *", "price: 2 * amount *", True, False),
-        ("gross: price * 1.19", "gross: price * 1.07", True, False),
-        ("'é", "'e", False, False),
-        ("where: amount >= 0", "where: amount > 0", True, True),
-        ("where: amount >= 0 and not (page is null)\n", "", True, True),
-        ("  views:\n", "  looks:\n", True, False),
-        ("size: 1h", "size: 2h", True, False),
-        ("offset: 15m", "offset: 10m", True, False),
-        ("session: 30m", "session: 31m", False, True),
-        ("session: 30m", "tumbling: 30m", False, True),
-        ("by: [page]", "by: [page, at]", True, False),
-        ("by: [page]", "by: []", True, False),
-        ("views: count()", "views: count(page)", True, False),
-        ("      views: count()", "      count: count()", True, False),
-        ("sum(gross)", "avg(gross)", True, False),
-        ("max(quantity / 2)", "max(quantity / 3)", False, True),
+        ("pipeline: golden", "pipeline: other", ""),
+        ("partition_key: user", "partition_key: user2", "visits trend calm"),
+        ("user: string", "user: int", "visits trend calm"),
+        ("user: string", "user: {type: string, path: who.id}", "visits trend calm"),
+        ("page: string?", "page: string", "views visits trend calm"),
+        ('type: "int?"', "type: int", "views visits"),
+        ("path: cart.quantity", "path: 'cart[0].quantity'", "views visits"),
+        ("    at: timestamp\n", "    at: {type: timestamp, unit: s}\n", "views visits trend calm"),
+        ("spare: bool?", "spare: bool", ""),
+        ("    spare: bool?\n", "    spare: bool?\n    more: int?\n", ""),
+        ("  time: at\n", "", "views visits trend calm"),
+        ("out_of_orderness: 10s", "out_of_orderness: 11s", "views visits trend calm"),
+        ("idle_after: 2m", "idle_after: 3m", "views visits trend calm"),
+        ("idle_after: 2m", "idle_after: never", "views visits trend calm"),
+        ("max_future: 5m", "max_future: off", "views visits trend calm"),
+        ("max_future: 5m", "max_future: 5m\n  max_bytes: 5", ""),
+        ("max_future: 5m", "max_future: 5m\n  format: msgpack", ""),
+        ("compression: gzip", "compression: auto", ""),
+        ("state:", "limits: {groups: 5000}\nstate:", ""),
+        ("state:", "limits: {policy: emit_early}\nstate:", ""),
+        ("price: amount *", "price: 2 * amount *", "views"),
+        ("gross: price * 1.19", "gross: price * 1.07", "views"),
+        ("'é", "'e", ""),
+        ("where: amount >= 0", "where: amount > 0", "views visits trend calm"),
+        ("where: amount >= 0 and not (page is null)\n", "", "views visits trend calm"),
+        ("  views:\n", "  looks:\n", "views"),
+        ("size: 1h", "size: 2h", "views"),
+        ("offset: 15m", "offset: 10m", "views"),
+        ("offset: 15m", "offset: 15m, timezone: UTC", "views"),
+        ("session: 30m", "session: 31m", "visits"),
+        ("session: 30m", "session: {gap: 30m, max_length: 1h}", "visits"),
+        ("session: 30m", "tumbling: 30m", "visits"),
+        ("session: 30m", "stagger: 30m", "visits"),
+        ("where: quantity > 0", "where: quantity > 1", "visits"),
+        ("    where: quantity > 0\n", "", "visits"),
+        ("allowed_lateness: 1m", "allowed_lateness: 2m", "visits"),
+        ("allowed_lateness: 1m", "allowed_lateness: 1m\n    emit: final", "visits"),
+        ("size: 10s", "size: 11s", "trend"),
+        ("every: 3s", "every: 2s", "trend"),
+        ("emit: final", "emit: updates", "trend"),
+        ("stagger: 10m", "stagger: 11m", "calm"),
+        ("stagger: 10m", "tumbling: 10m", "calm"),
+        ("by: [page]", "by: [page, at]", "views"),
+        ("by: [page]", "by: []", "views"),
+        ("views: count()", "views: count(page)", "views"),
+        ("      views: count()", "      count: count()", "views"),
+        ("sum(gross)", "avg(gross)", "views"),
+        ("max(quantity / 2)", "max(quantity / 3)", "visits"),
+        ("max(quantity / 2)", '"max_by(quantity / 2, page)"', "visits"),
+        ("count_distinct(page)", '"count_distinct(page, 9999)"', "trend"),
+        ("count_distinct(page)", "approx_distinct(page)", "trend"),
+        ("quantile(amount, 0.99)", "quantile(amount, 0.999)", "trend"),
+        ('rate("1m")', 'rate("2m")', "calm"),
+        ("top(page, 3)", "top(page, 4)", "calm"),
+        ("top(page, 3)", "collect(page, 3)", "calm"),
     ],
 )
-def test_what_changes_results_changes_hashes(old: str, new: str, *, views_change: bool, visits_change: bool) -> None:
+def test_what_changes_results_changes_hashes(old: str, new: str, changed: str) -> None:
+    """Every change counts for the pipeline; for a window only what its own values come from."""
     assert TEXT.count(old) == 1
     text = TEXT.replace(old, new)
     if "user2" in new:
         text = text.replace("    user: string\n", "    user2: string\n").replace("by: [user]", "by: [user2]")
-    definitions, views, visits = hashes(text)
-    assert definitions != DEFINITIONS
-    assert (views != VIEWS) == views_change
-    assert (visits != VISITS) == visits_change
+    found = hashes(text)
+    assert found[0] != GOLDEN[0]
+    names = ("views", "visits", "trend", "calm")
+    different = [name for name, now, golden in zip(names, found[1:], GOLDEN[1:], strict=True) if now != golden]
+    assert " ".join(different) == changed
+
+
+def test_count_distinct_that_rejects_is_another_aggregate() -> None:
+    exact = TEXT.replace("first(page)", "\"count_distinct(page, 9, 'approximate')\"")
+    assert hashes(exact)[2] != hashes(exact.replace("approximate", "reject"))[2]
+
+
+def test_what_only_the_filter_of_a_window_reads_counts_for_it() -> None:
+    text = TEXT.replace("where: quantity > 0", "where: spare")
+    changed = text.replace("spare: bool?", "spare: {type: bool?, path: kept}".replace("bool?", "'bool?'"))
+    before, after = hashes(text), hashes(changed)
+    assert [now != then for then, now in zip(before, after, strict=True)] == [True, False, True, False, False]
+
+
+def test_a_csv_column_is_part_of_what_a_window_reads() -> None:
+    csv = TEXT.replace("compression: gzip", "format: csv").replace('{type: "int?", path: cart.quantity}', "int?")
+    moved = csv.replace("    spare: bool?\n", "").replace("    user: string\n", "    spare: bool?\n    user: string\n")
+    assert hashes(csv)[1:] != hashes(moved)[1:]
 
 
 def test_a_window_is_not_changed_by_its_neighbours() -> None:
     other = TEXT.replace(
         "  visits:\n", "  more:\n    tumbling: 1s\n    combine: false\n    select: {n: count()}\n  visits:\n"
     )
-    pipeline = loaded(other)
-    assert window_hash(pipeline, pipeline.windows[0]) == VIEWS
-    assert window_hash(pipeline, pipeline.windows[2]) == VISITS
+    _, views, _, *rest = hashes(other)
+    assert (views, *rest) == GOLDEN[1:]
 
 
 def test_alignment_is_part_of_a_window() -> None:
-    partial = TEXT.replace(", partition_key: user", "").replace("session: 30m", "session: 30m\n    combine: false")
-    definitions, views, visits = hashes(partial)
-    assert definitions != DEFINITIONS
-    assert (views, visits != VISITS) == (VIEWS, True)
+    partial = TEXT.replace(", partition_key: user", "").replace("by: [user]", "by: [user]\n    combine: false")
+    definitions, views, *others = hashes(partial)
+    assert definitions != GOLDEN[0]
+    assert views == GOLDEN[1]
+    assert not set(others) & set(GOLDEN)

@@ -4,18 +4,9 @@ import sys
 
 import pytest
 
-from consumer.pipeline.expressions import (
-    AGGREGATES,
-    DEPTH_MAX,
-    LATER_AGGREGATES,
-    UnresolvedNameError,
-    aggregate_to_text,
-    names_in,
-    parse_aggregate,
-    parse_expression,
-    to_text,
-)
-from consumer.pipeline.model import Aggregate, Apply, Literal, Name, Type
+from consumer.pipeline.canonical import names_in, to_text
+from consumer.pipeline.expressions import DEPTH_MAX, NODES_MAX, UnresolvedNameError, parse_expression
+from consumer.pipeline.model import Apply, Literal, Name, Type
 from consumer.pipeline.tokens import ExpressionError
 
 SCOPE = {
@@ -130,6 +121,13 @@ def literal(value: str | float | bool) -> Literal:  # noqa: FBT001 - a value lik
         ("t == null", Type.BOOL, True),
         ("null and b", Type.BOOL, True),
         ("not null", Type.BOOL, True),
+        # `in` is short for comparisons
+        ("s in ('a', 'b')", Type.BOOL, False),
+        ("s_ in ('a')", Type.BOOL, True),
+        ("s in ('a', null)", Type.BOOL, True),
+        ("i not in (1, 2.5, f)", Type.BOOL, False),
+        ("b and i + 1 in (1, 2)", Type.BOOL, False),
+        ("null in (1, 2)", Type.BOOL, True),
         ("null < 's'", Type.BOOL, True),
         ("bucket(null, 5)", Type.INT, True),
     ],
@@ -172,6 +170,13 @@ def test_type_and_nullability(text: str, type_: Type, nullable: bool) -> None:  
         ("-9223372036854775808 + i", "-9223372036854775808 + i"),
         ("i == null", "i == null"),
         ("true or false", "true or false"),
+        ("i in (1)", "i == 1"),
+        ("i in (1, 2)", "i == 1 or i == 2"),
+        ("i in (1,2,3,4)", "i == 1 or i == 2 or (i == 3 or i == 4)"),
+        ("not i in (1, 2)", "not (i == 1 or i == 2)"),
+        ("i not in (1, 2) and b", "not (i == 1 or i == 2) and b"),
+        ("i * 2 in (1 + 1, -i)", "i * 2 == 1 + 1 or i * 2 == -i"),
+        ("(i in (1)) in (true)", "(i == 1) == true"),
     ],
 )
 def test_canonical_text(text: str, expected: str) -> None:
@@ -212,7 +217,16 @@ def test_trees() -> None:
         ("b AND b", 2, "write `and` in lower case"),
         ("TRUE", 0, "the word is written `true`"),
         ("None", 0, "the word is written `null`"),
-        ("s in ('a')", 2, "write x == 'a' or x == 'b'"),
+        ("s in 'a'", 5, "after `in` come values in parentheses: x in ('a', 'b')"),
+        ("s in ()", 6, "a value is expected where `)` stands"),
+        ("s in ('a',)", 10, "a value is expected where `)` stands"),
+        ("s in ('a' 'b')", 10, "`,` or `)` in the values of `in` is expected where `'b'` stands"),
+        ("s in ('a', 5)", 11, "cannot compare a string with an int"),
+        ("s not in (b)", 10, "cannot compare a string with a bool"),
+        ("null in (null)", 9, "this is only null"),
+        ("s IN ('a')", 2, "write `in` in lower case"),
+        ("i in (1, 2) == b", 12, "comparisons cannot be chained"),
+        ("i not 5", 2, "write x != a, or x not in (a, b)"),
         ("s like 'a'", 2, "use matches"),
         ("i between 1 and 2", 2, "x >= a and x <= b"),
         ("b ? 1 : 2", 2, "write if(condition, a, b)"),
@@ -223,7 +237,7 @@ def test_trees() -> None:
         ("s == '\\ud800'", 6, "is no character"),
         ("s == '\\U00110000'", 6, "is no character"),
         ("s == \u2018a\u2019", 5, "straight quotes"),
-        ("i.x", 1, "nested members are not supported yet"),
+        ("i.x", 1, "declare what lies deeper as a field with a path, such as {type: string, path: user.name}"),
         ("i > 10s", 4, "`10s` is no number"),
         ("i > 1_000", 4, "`1_000` is no number"),
         ("i > 9223372036854775808", 4, "does not fit a 64-bit int: write 9223372036854775808.0"),
@@ -278,12 +292,13 @@ def test_trees() -> None:
         ("sum(i)", 0, "sum is an aggregate"),
         ("quantile(i)", 0, "quantile is an aggregate"),
         ("__import__('os')", 0, "there is no function __import__"),
-        ("s.__class__", 1, "nested members"),
+        ("s.__class__", 1, "a field with a path"),
         ("i ** 2", 3, "a value is expected where `*` stands"),
         ("i // 2", 3, "a value is expected where `/` stands"),
         ("i if b else 2", 2, "write if(condition, a, b)"),
         ("i; i", 1, "`;` means nothing here"),
         ("i\x00", 1, "`\\x00` means nothing here"),
+        ("i\u00a0+ 1", 1, "`\\xa0` means nothing here: a no-break space: type an ordinary blank"),
     ],
 )
 def test_mistakes_are_explained_at_their_place(text: str, offset: int, message: str) -> None:
@@ -338,6 +353,22 @@ def test_what_is_within_the_depth_prints_and_reads_back(text: str) -> None:
     assert parse_expression(to_text(expression), SCOPE) == expression
 
 
+def test_a_list_of_many_values_is_wide_and_not_deep() -> None:
+    expression = parse_expression(f"i in ({', '.join(map(str, range(2_000)))})", SCOPE)
+    assert parse_expression(to_text(expression), SCOPE) == expression
+
+
+def test_size_is_limited() -> None:
+    """The left side of `in` stands in the tree once for every value."""
+    doubled = "b"
+    for _ in range(6):
+        doubled = f"({doubled}) in (b, b, b, b)"
+    with pytest.raises(ExpressionError, match="this expression is too large"):
+        parse_expression(doubled, SCOPE)
+    with pytest.raises(ExpressionError, match="this expression is too large"):
+        parse_expression(f"i in ({', '.join(map(str, range(NODES_MAX // 4 + 1)))})", SCOPE)
+
+
 def test_parsing_leaves_room_on_the_stack() -> None:
     """The deepest expression is read with less than Python's default stack."""
     limit = sys.getrecursionlimit()
@@ -350,72 +381,6 @@ def test_parsing_leaves_room_on_the_stack() -> None:
         parse_expression("(" * 200 + "i" + ")" * 200, SCOPE)
     finally:
         sys.setrecursionlimit(limit)
-
-
-@pytest.mark.parametrize(
-    ("text", "function", "type_", "nullable"),
-    [
-        ("count()", "count", Type.INT, False),
-        ("count(s_)", "count", Type.INT, False),
-        ("sum(i)", "sum", Type.INT, False),
-        ("sum(f_)", "sum", Type.FLOAT, True),
-        ("min(s_)", "min", Type.STRING, True),
-        ("max(t)", "max", Type.TIMESTAMP, False),
-        ("avg(i)", "avg", Type.FLOAT, False),
-        ("avg(f_)", "avg", Type.FLOAT, True),
-        ("first(b_)", "first", Type.BOOL, True),
-        ("last(s)", "last", Type.STRING, False),
-        (" sum ( i * 2 ) ", "sum", Type.INT, False),
-        ("count(if(b, 1, null))", "count", Type.INT, False),
-    ],
-)
-def test_aggregates(text: str, function: str, type_: Type, nullable: bool) -> None:  # noqa: FBT001 - of a test
-    aggregate = parse_aggregate("column", text, SCOPE)
-    assert aggregate.name == "column"
-    assert (aggregate.function, aggregate.type, aggregate.nullable) == (function, type_, nullable)
-    assert parse_aggregate("column", aggregate_to_text(aggregate), SCOPE) == aggregate
-
-
-def test_count_of_everything_has_no_argument() -> None:
-    assert parse_aggregate("n", "count()", {}) == Aggregate("n", "count", None, Type.INT, nullable=False)
-
-
-@pytest.mark.parametrize(
-    ("text", "offset", "message"),
-    [
-        ("", 0, "an aggregate is expected here: count(), count(x), sum(x)"),
-        ("i", 0, "an aggregate is expected here"),
-        ("5", 0, "an aggregate is expected here"),
-        ("count", 0, "write count() or count(x)"),
-        ("count(*)", 6, "write count() to count all events"),
-        ("sum()", 0, "sum takes an expression: sum(x)"),
-        ("sum(i, i)", 5, "sum takes one argument"),
-        ("sum(i", 5, "`)` to close sum( is expected where the expression ends"),
-        ("sum(s)", 4, "sum takes an int or a float, and this is a string"),
-        ("sum(t)", 4, "sum takes"),
-        ("avg(b)", 4, "avg takes"),
-        ("min(b)", 4, "min takes"),
-        ("count(null)", 6, "this is only null"),
-        ("sum(i) / 2", 7, "an aggregate stands alone"),
-        ("sum(sum(i))", 4, "sum is an aggregate"),
-        ("summ(i)", 0, "did you mean `sum`?"),
-        ("lower(s)", 0, "lower must stand inside an aggregate"),
-        ("sum(i) x", 7, "an operator should stand before `x`"),
-    ],
-)
-def test_mistakes_in_aggregates(text: str, offset: int, message: str) -> None:
-    with pytest.raises(ExpressionError) as caught:
-        parse_aggregate("column", text, SCOPE)
-    assert message in caught.value.message
-    assert caught.value.offset == offset
-
-
-@pytest.mark.parametrize("function", sorted(LATER_AGGREGATES))
-def test_aggregates_to_come_are_refused_by_name(function: str) -> None:
-    with pytest.raises(ExpressionError, match=f"{function} is not supported yet: ") as caught:
-        parse_aggregate("column", f"{function}(i, 5)", SCOPE)
-    assert caught.value.offset == 0
-    assert function not in AGGREGATES
 
 
 def test_names() -> None:

@@ -9,12 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.pipeline import typing_rules
-from consumer.pipeline.expressions import (
-    names_in,
-    parse_aggregate,
-    parse_expression,
-    to_text,
-)
+from consumer.pipeline.aggregate_rules import AGGREGATES
+from consumer.pipeline.aggregates import parse_aggregate
+from consumer.pipeline.canonical import aggregate_to_text, names_in, to_text
+from consumer.pipeline.expressions import parse_expression
 from consumer.pipeline.model import Apply, Expression, Literal, Name, Type
 from consumer.pipeline.tokens import ExpressionError
 
@@ -44,6 +42,9 @@ def compounds(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         inner.map("-{}".format),
         inner.map("{} is null".format),
         inner.map("{} is not null".format),
+        st.tuples(inner, st.sampled_from(["in", "not in"]), st.lists(inner, max_size=4)).map(
+            lambda test: f"{test[0]} {test[1]} ({', '.join(test[2])})"
+        ),
         calls.map(lambda call: f"{call[0]}({', '.join(call[1])})"),
     )
 
@@ -90,6 +91,8 @@ def typed(type_: Type, depth: int) -> st.SearchStrategy[str]:
             of(type_).map("(not ({}))".format),
             st.tuples(of(Type.INT), of(Type.FLOAT)).map("(({0[0]}) < ({0[1]}))".format),
             of(Type.TIMESTAMP).map("(({}) is not null)".format),
+            st.tuples(of(Type.STRING), of(Type.STRING), of(Type.STRING)).map("(({0[0]}) in ({0[1]}, {0[2]}))".format),
+            st.tuples(of(Type.INT), of(Type.FLOAT)).map("(({0[0]}) not in ({0[1]}))".format),
         ]
     if type_ is Type.STRING:
         rules += [of(Type.FLOAT).map("to_string({})".format), of(type_).map("lower({})".format)]
@@ -159,11 +162,15 @@ soup = st.lists(
             "or",
             "not",
             "is",
+            "in",
             "null",
             "true",
             "if",
             "coalesce",
             "sum",
+            "quantile",
+            "rate",
+            "count_distinct",
             "count",
             "matches",
             "'a'",
@@ -210,3 +217,31 @@ def test_floats_keep_their_value(value: float) -> None:
     parsed = parse_expression(repr(value), {})
     assert isinstance(parsed, Literal)
     assert repr(parsed.value) == repr(value)
+
+
+aggregates = st.tuples(
+    st.sampled_from(sorted(AGGREGATES)),
+    st.lists(
+        st.one_of(
+            st.sampled_from(sorted(SCOPE)),
+            st.sampled_from(["1", "0.5", "'reject'", "'1m'", "null", "-1", "int + 1"]),
+            floats.map(repr),
+        ),
+        max_size=4,
+    ),
+).map(lambda call: f"{call[0]}({', '.join(call[1])})")
+
+
+@given(aggregates)
+def test_what_looks_like_an_aggregate_is_read_back_or_refused_at_a_place(text: str) -> None:
+    try:
+        aggregate = parse_aggregate("column", text, SCOPE)
+    except ExpressionError as error:
+        assert 0 <= error.offset <= len(text)  # noqa: PT017 - being refused is one of two good outcomes
+        assert error.message.isprintable()  # noqa: PT017 - as above
+        return
+    signature = AGGREGATES[aggregate.function]
+    assert len(aggregate.parameters) == len(signature.parameters)
+    for argument in aggregate.arguments:
+        check_tree(argument)
+    assert parse_aggregate("column", aggregate_to_text(aggregate), SCOPE) == aggregate

@@ -14,9 +14,7 @@ SMALL = """\
 pipeline: small
 source: {stream: clicks}
 events:
-  compression: none
   fields: {user: string}
-  idle_after: never
 windows:
   all:
     tumbling: 1m
@@ -40,7 +38,16 @@ def test_defaults() -> None:
     assert loaded(SMALL) == model.Pipeline(
         name="small",
         source=model.Source("clicks", None, "trim_horizon"),
-        events=model.Events((model.Field("user", Type.STRING, nullable=False),), None, 0, 3_600_000, 1_048_576),
+        events=model.Events(
+            format="json",
+            compression="auto",
+            fields=(model.Field("user", Type.STRING, nullable=False, path=("user",)),),
+            time=None,
+            out_of_orderness_ms=0,
+            idle_after_ms=60_000,
+            max_future_ms=3_600_000,
+            max_bytes=1_048_576,
+        ),
         lets=(),
         where=None,
         windows=(
@@ -48,7 +55,7 @@ def test_defaults() -> None:
                 "all",
                 model.Tumbling(60_000, 0),
                 (),
-                (Aggregate("events", "count", None, Type.INT, nullable=False),),
+                (Aggregate("events", "count", (), (), Type.INT, nullable=False),),
                 aligned=False,
             ),
         ),
@@ -56,6 +63,7 @@ def test_defaults() -> None:
         late=None,
         dead_letter=None,
         state=model.State("small-state", "small-bucket", 5_000, 1_000),
+        limits=model.Limits(1_000_000, "reject"),
         worker=model.Worker("small", None, 9102, ()),
     )
 
@@ -72,11 +80,13 @@ events:
   format: json
   compression: none
   fields:
-    user: int
-    at: timestamp
+    user: {type: int, path: who.id}
+    at:
+      type: timestamp
+      unit: s
     amount: float?
     'no': bool
-    on: string?
+    on: {type: "string?", path: "items[0].on"}
   time: at
   out_of_orderness: 1m30s
   idle_after: never
@@ -93,10 +103,11 @@ windows:
     select:
       mean: avg(more)
       last: last(on)
-    allowed_lateness: 0ms
-    emit: updates
+    allowed_lateness: 30s
+    emit: final
   visits:
-    session: {gap: 30m}
+    session: {gap: 30m, max_length: 12h}
+    where: twice > 0
     by:
       - user
     select: {n: count(twice)}
@@ -110,9 +121,12 @@ sinks:
   - file: {path: out dir/rows.jsonl}
   - stdout: {}
     windows: [parts]
+  - s3: {bucket: results, prefix: a/b-}
+  - sqs: {queue_url: 'http://127.0.0.1:4566/000000000000/rows'}
 late: {file: {path: late.jsonl}}
 dead_letter: {firehose: {stream: dead}}
 state: {table: t-1, bucket: b.1, commit_interval: 250ms, emit_delay: 0s, on_gap: refuse}
+limits: {groups: 5000, policy: emit_early}
 worker:
   application: leases
   identifier: pod-1
@@ -124,17 +138,20 @@ worker:
     assert pipeline.source.start == 1_769_857_200_500
     assert pipeline.source.stream == "arn:aws:kinesis:eu-central-1:123456789012:stream/clicks"
     assert pipeline.events == model.Events(
-        (
-            model.Field("user", Type.INT, nullable=False),
-            model.Field("at", Type.TIMESTAMP, nullable=False),
-            model.Field("amount", Type.FLOAT, nullable=True),
-            model.Field("no", Type.BOOL, nullable=False),
-            model.Field("on", Type.STRING, nullable=True),
+        format="json",
+        compression="none",
+        fields=(
+            model.Field("user", Type.INT, nullable=False, path=("who", "id")),
+            model.Field("at", Type.TIMESTAMP, nullable=False, path=("at",), unit=model.TimeUnit.SECONDS),
+            model.Field("amount", Type.FLOAT, nullable=True, path=("amount",)),
+            model.Field("no", Type.BOOL, nullable=False, path=("no",)),
+            model.Field("on", Type.STRING, nullable=True, path=("items", 0, "on")),
         ),
-        "at",
-        90_000,
-        None,
-        10_485_760,
+        time="at",
+        out_of_orderness_ms=90_000,
+        idle_after_ms=None,
+        max_future_ms=None,
+        max_bytes=10_485_760,
     )
     amount = Name("amount", Type.FLOAT, nullable=True)
     twice = Apply("*", (amount, Literal(2, Type.INT, nullable=False)), Type.FLOAT, nullable=True)
@@ -161,13 +178,20 @@ worker:
         ("last", "last", Type.STRING, True),
     ]
     assert (by_hour.aligned, visits.aligned, parts.aligned) == (True, True, False)
-    assert (visits.kind, parts.kind) == (model.Session(1_800_000), model.Session(10_000))
+    assert (visits.kind, parts.kind) == (model.Session(1_800_000, 43_200_000), model.Session(10_000))
+    assert (by_hour.allowed_lateness_ms, by_hour.emit, by_hour.where) == (30_000, "final", None)
+    assert (visits.allowed_lateness_ms, visits.emit) == (0, "updates")
+    zero = Literal(0, Type.INT, nullable=False)
+    assert visits.where == Apply(">", (Name("twice", Type.FLOAT, nullable=True), zero), Type.BOOL, nullable=True)
     assert parts.by == ()
     assert pipeline.sinks == (
         model.SinkRoute(model.FirehoseSink("a"), ("visits", "by-hour")),
         model.SinkRoute(model.FileSink("out dir/rows.jsonl"), None),
         model.SinkRoute(model.StdoutSink(), ("parts",)),
+        model.SinkRoute(model.S3Sink("results", "a/b-"), None),
+        model.SinkRoute(model.SqsSink("http://127.0.0.1:4566/000000000000/rows"), None),
     )
+    assert pipeline.limits == model.Limits(5_000, "emit_early")
     assert (pipeline.late, pipeline.dead_letter) == (model.FileSink("late.jsonl"), model.FirehoseSink("dead"))
     assert pipeline.state == model.State("t-1", "b.1", 250, 0)
     assert pipeline.worker == model.Worker(
@@ -217,7 +241,7 @@ def test_variables_stand_anywhere_in_a_value_and_never_become_structure() -> Non
     )
     pipeline = loaded(text, WHO="team", TEXT="a: [b], {c} # d")
     assert pipeline.state.bucket == "team-bucket-team"
-    argument = pipeline.windows[0].select[0].argument
+    (argument,) = pipeline.windows[0].select[0].arguments
     assert isinstance(argument, Apply)
     comparison = argument.arguments[0]
     assert isinstance(comparison, Apply)
@@ -269,7 +293,7 @@ def test_the_name_of_a_file_stands_before_each_problem(tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as caught:
         load(path, {})
     assert [problem.file for problem in caught.value.problems] == [str(path)] * 2
-    assert str(caught.value).startswith(f"{path}:9:15: windows.all.tumbling: `1w`: there is no unit `w`")
+    assert str(caught.value).startswith(f"{path}:7:15: windows.all.tumbling: `1w`: there is no unit `w`")
     assert caught.value.exit_status == 2
 
 

@@ -88,7 +88,7 @@ def test_the_good_file_is_good() -> None:
                 (
                     "17:1: were: is not a known key; did you mean `where`? Allowed here: pipeline, source, "
                     "events, let, "
-                    "where, windows, sinks, late, dead_letter, state, worker"
+                    "where, windows, sinks, late, dead_letter, state, limits, worker"
                 ),
             ],
         ),
@@ -116,7 +116,7 @@ def test_the_good_file_is_good() -> None:
             [
                 (
                     "20:5: windows.views.tumblng: is not a known key; did you mean `tumbling`? Allowed here: tumbling, "
-                    "session, by, combine, select, allowed_lateness, emit"
+                    "sliding, session, stagger, by, where, combine, select, allowed_lateness, emit"
                 ),
             ],
         ),
@@ -332,7 +332,8 @@ def test_the_good_file_is_good() -> None:
             [
                 (
                     "24:14: windows.views.select.views: an aggregate is expected here: count(), count(x), sum(x), "
-                    "min(x), max(x), avg(x), first(x), last(x)"
+                    "min(x), max(x), avg(x), variance(x), stddev(x), first(x), last(x), min_by(x, y), max_by(x, y), "
+                    "count_distinct(x), approx_distinct(x), quantile(x, q), top(x, k), collect(x, n), rate('1m')"
                 )
             ],
         ),
@@ -342,16 +343,15 @@ def test_the_good_file_is_good() -> None:
             ["25:20: windows.views.select.revenue: sum takes an int or a float, and this is a string"],
         ),
         # windows
-        ("    tumbling: 1m\n", "", ["20:5: windows.views: must name one kind of window, `tumbling` or `session`"]),
+        (
+            "    tumbling: 1m\n",
+            "",
+            ["20:5: windows.views: must name one kind of window: tumbling, sliding, session, stagger"],
+        ),
         (
             "    tumbling: 1m\n",
             "    tumbling: 1m\n    session: 5m\n",
-            [
-                (
-                    "21:5: windows.views.session: takes one kind of window, `tumbling` or `session`, and tumbling "
-                    "is named too"
-                )
-            ],
+            ["21:5: windows.views.session: takes one kind of window, and tumbling is named too"],
         ),
         (
             "    combine: false\n",
@@ -411,7 +411,7 @@ def test_the_good_file_is_good() -> None:
         (
             "  - firehose: {stream: aggregates}",
             "  - windows: [views, visits]",
-            ["31:5: sinks[0]: must name one kind of sink: firehose, file, stdout"],
+            ["31:5: sinks[0]: must name one kind of sink: firehose, sqs, s3, file, stdout"],
         ),
         (
             "{stream: aggregates}",
@@ -427,7 +427,7 @@ def test_the_good_file_is_good() -> None:
         (
             "late: {firehose: {stream: late}}",
             "late: {firehose: {stream: late}, windows: [views]}",
-            ["32:34: late.windows: is not a known key. Allowed here: firehose, file, stdout"],
+            ["32:34: late.windows: is not a known key. Allowed here: firehose, sqs, s3, file, stdout"],
         ),
         # state and worker
         (
@@ -510,33 +510,8 @@ def test_a_mistake(old: str, new: str, expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "path", "remedy"),
     [
-        ("pipeline: clickstream", "pipeline: clickstream\nlimits: {groups: 5}", "limits", "leave it out"),
-        ("tumbling: 1m", "sliding: {size: 1m, every: 10s}", "windows.views.sliding", "write `tumbling: 10s`"),
-        ("tumbling: 1m", "stagger: 1m", "windows.views.stagger", "write `tumbling: 10m`"),
-        ("tumbling: 1m", "tumbling: {size: 1d, timezone: Europe/Berlin}", "windows.views.tumbling.timezone", "UTC"),
-        ("tumbling: 1m", "tumbling: 1m\n    where: vip", "windows.views.where", "count(if(vip, 1, null))"),
         ("tumbling: 1m", "tumbling: 1m\n    buckets: 1", "windows.views.buckets", "leave it out"),
-        ("tumbling: 1m", "tumbling: 1m\n    allowed_lateness: 30s", "windows.views.allowed_lateness", "write `0s`"),
-        ("tumbling: 1m", "tumbling: 1m\n    emit: final", "windows.views.emit", "leave it out"),
         ("combine: false", "combine: true", "windows.views.combine", "write `combine: false`"),
-        ("{gap: 30m}", "{gap: 30m, max_length: 12h}", "windows.visits.session.max_length", "leave it out"),
-        ("  compression: none", "  compression: auto", "events.compression", "write `compression: none`"),
-        ("  compression: none", "  compression: gzip", "events.compression", "write `compression: none`"),
-        ("  compression: none", "  compression: zstd", "events.compression", "write `compression: none`"),
-        ("  idle_after: never", "  idle_after: 1m", "events.idle_after", "write `idle_after: never`"),
-        ("  time: at", "  time: at\n  format: msgpack", "events.format", "write `format: json`"),
-        ("  time: at", "  time: at\n  format: csv", "events.format", "write `format: json`"),
-        ("vip: bool?", "vip: {type: bool, path: a.vip}", "events.fields.vip", "write the type alone, such as bool"),
-        ("vip: bool?", "vip: {type: timestamp, unit: s}", "events.fields.vip", "such as timestamp"),
-        (
-            "  - firehose: {stream: aggregates}",
-            "  - stdout: {}\n  - s3: {bucket: b}",
-            "sinks[1].s3",
-            "write `firehose:",
-        ),
-        ("  - firehose: {stream: aggregates}", "  - stdout: {}\n  - sqs: {url: b}", "sinks[1].sqs", "write `firehose:"),
-        ("late: {firehose: {stream: late}}", "late: {sqs: {queue_url: x}}", "late.sqs", "write `firehose:"),
-        ("late: {firehose: {stream: late}}", "dead_letter: {s3: {bucket: x}}", "dead_letter.s3", "write `firehose:"),
         ("  table: sg-state", "  table: sg-state\n  on_gap: continue", "state.on_gap", "write `on_gap: refuse`"),
         (
             "pipeline: clickstream",
@@ -544,8 +519,6 @@ def test_a_mistake(old: str, new: str, expected: list[str]) -> None:
             "worker.on_stop",
             "on_stop: keep",
         ),
-        ("sum(double)", "count_distinct(page)", "windows.views.select.revenue", "add x to `by`"),
-        ("sum(double)", 'rate("1m")', "windows.views.select.revenue", "divide it by the length"),
     ],
 )
 def test_what_is_to_come_is_refused_by_name(old: str, new: str, path: str, remedy: str) -> None:
@@ -555,13 +528,285 @@ def test_what_is_to_come_is_refused_by_name(old: str, new: str, path: str, remed
     assert remedy in problem.message
 
 
-@pytest.mark.parametrize("key", ["compression: none", "idle_after: never"])
-def test_what_will_have_another_default_must_be_said(key: str) -> None:
-    (problem,) = problems_of(changed(f"  {key}\n", ""))
-    name = key.split(":", maxsplit=1)[0]
-    assert problem.path == f"events.{name}"
-    assert problem.message.startswith(f"is required: `{key}`")
-    assert (problem.line, problem.column) == (5, 1)
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        # kinds of windows
+        (
+            "tumbling: 1m",
+            "tumbling: {size: 1h, offset: -15m}",
+            (
+                '20:34: windows.views.tumbling.offset: must not be negative, and is "-15m": windows repeat every '
+                "`size`, so add `size` to it (of 1h, 45m is the same as -15m)"
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: {size: 59m, timezone: Europe/Berlin}",
+            (
+                "20:22: windows.views.tumbling.size: must be at least 1h with a `timezone`: shorter windows are the "
+                "same everywhere, so leave `timezone` out"
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: {size: 1d, timezone: berlin}",
+            (
+                "20:36: windows.views.tumbling.timezone: must be the IANA name of a time zone such as Europe/Berlin, "
+                'and is "berlin" (did you mean `Europe/Berlin`?)'
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: {size: 1d, timezone: Europe/Berlinn}",
+            (
+                "20:36: windows.views.tumbling.timezone: must be the IANA name of a time zone such as Europe/Berlin, "
+                'and is "Europe/Berlinn" (did you mean `Europe/Berlin`?)'
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: {size: 1d, timezone: ../../etc/passwd}",
+            (
+                "20:36: windows.views.tumbling.timezone: must be the IANA name of a time zone such as Europe/Berlin, "
+                'and is "../../etc/passwd"'
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: {size: 1d, timezone: 2}",
+            (
+                "20:36: windows.views.tumbling.timezone: must be the IANA name of a time zone such as Europe/Berlin, "
+                "and is the number 2"
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "sliding: 1m",
+            (
+                '20:14: windows.views.sliding: must be a mapping (`key: value` lines), and is "1m": write '
+                "{size: 10s, every: 2s}"
+            ),
+        ),
+        ("tumbling: 1m", "sliding: {size: 1m}", "20:5: windows.views.sliding.every: is required: `every: 2s`"),
+        ("tumbling: 1m", "sliding: {every: 1m}", "20:5: windows.views.sliding.size: is required: `size: 10s`"),
+        (
+            "tumbling: 1m",
+            "sliding: {size: 10s, every: 11s}",
+            (
+                "20:33: windows.views.sliding.every: must not be more than `size`, 10s: events between windows would "
+                "be in none"
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "sliding: {size: 1d, every: 1s}",
+            (
+                "20:32: windows.views.sliding.every: puts every event into 86,400 windows, and at most 10,000 are "
+                "possible: write at least 8s640ms"
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "sliding: {size: 1s, every: 0s}",
+            "20:32: windows.views.sliding.every: must be from 1ms to 3650d, and is 0s",
+        ),
+        (
+            "tumbling: 1m",
+            "sliding: {size: 1d, every: 1h, timezone: UTC}",
+            "20:36: windows.views.sliding.timezone: is not a known key here: only tumbling windows know time zones",
+        ),
+        (
+            "tumbling: 1m",
+            "sliding: {size: 1d, every: 1h, step: 1h}",
+            "20:36: windows.views.sliding.step: is not a known key here: write `every`: how often a window begins",
+        ),
+        (
+            "tumbling: 1m",
+            "hopping: {size: 1m, every: 10s}",
+            "20:5: windows.views.hopping: is not a known key here: write `sliding: {size: 10s, every: 2s}`",
+        ),
+        ("tumbling: 1m", "stagger: 0s", "20:14: windows.views.stagger: must be from 1ms to 3650d, and is 0s"),
+        ("tumbling: 1m", "stagger: {}", "20:5: windows.views.stagger.size: is required: `size: 10m`"),
+        (
+            "tumbling: 1m",
+            "stagger: 10m\n    sliding: {size: 1m, every: 10s}",
+            "20:5: windows.views.stagger: takes one kind of window, and sliding is named too",
+        ),
+        (
+            "{gap: 30m}",
+            "{gap: 30m, max_length: 0ms}",
+            "27:37: windows.visits.session.max_length: must be from 1ms to 3650d, and is 0ms",
+        ),
+        (
+            "{gap: 30m}",
+            "{gap: 30m, max_lenght: 12h}",
+            (
+                "27:25: windows.visits.session.max_lenght: is not a known key; did you mean `max_length`? "
+                "Allowed here: gap, max_length"
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: 1m\n    timezone: UTC",
+            (
+                "21:5: windows.views.timezone: is not a known key here: write it in the window's kind, "
+                "`tumbling: {size: 1d, offset: 6h, timezone: Europe/Berlin}`"
+            ),
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: 1m\n    limits: {groups: 5}",
+            (
+                "21:5: windows.views.limits: is not a known key here: all windows of a shard count together: write "
+                "`limits` at the top of the file"
+            ),
+        ),
+        # what every window may have
+        (
+            "tumbling: 1m",
+            "tumbling: 1m\n    allowed_lateness: 30",
+            "21:23: windows.views.allowed_lateness: lacks a unit: write 30s for seconds or 30ms for milliseconds",
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: 1m\n    emit: once",
+            '21:11: windows.views.emit: must be one of updates, final, and is "once"',
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: 1m\n    emit: finaly",
+            '21:11: windows.views.emit: must be one of updates, final, and is "finaly" (did you mean `final`?)',
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: 1m\n    where: amount",
+            "21:12: windows.views.where: must be true or false for an event, and is a float",
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: 1m\n    where: vip and pge == 'a'",
+            "21:20: windows.views.where: there is no field or let `pge` (did you mean `page`?)",
+        ),
+        (
+            "tumbling: 1m",
+            "tumbling: 1m\n    where: 'page in (''a'', 5)'",
+            (
+                "21:29: windows.views.where: cannot compare a string with an int: convert one side with to_string, "
+                "to_int or to_float"
+            ),
+        ),
+        (
+            "tumbling: 1m\n    by: [page]\n    combine: false\n    select:\n      views: count()",
+            (
+                "sliding: {size: 1m, every: 10s}\n    by: [page]\n    combine: false\n    select:\n"
+                "      views: count_distinct(user, 5, 'reject')"
+            ),
+            (
+                "24:14: windows.views.select.views: count_distinct with 'reject' cannot be in a sliding window, whose "
+                "parts are put together only when it ends: write 'approximate', or leave it out"
+            ),
+        ),
+        (
+            "sum(double)",
+            "quantile(double, 99)",
+            (
+                "25:33: windows.views.select.revenue: q of quantile must be a number from 0 to 1 such as 0.99; of a "
+                "percentile, a hundredth: 0.99"
+            ),
+        ),
+        # limits
+        (
+            "late:",
+            "limits: {groups: 0}\nlate:",
+            "32:18: limits.groups: must be a whole number from 1 to 100000000, and is the number 0",
+        ),
+        (
+            "late:",
+            "limits: {groups: 5, policy: drop}\nlate:",
+            '32:29: limits.policy: must be one of reject, emit_early, and is "drop"',
+        ),
+        (
+            "late:",
+            "limits: {groups: 1}\nlate:",
+            (
+                "32:18: limits.groups: an event may open 2 groups, and one that does would be a dead letter: "
+                "`limits.groups` is 1"
+            ),
+        ),
+        ("late:", "limits: 5\nlate:", "32:9: limits: must be a mapping (`key: value` lines), and is the number 5"),
+        # events
+        (
+            "  compression: none",
+            "  compression: lz4",
+            '6:16: events.compression: must be one of none, gzip, zstd, auto, and is "lz4"',
+        ),
+        (
+            "  idle_after: never",
+            "  idle_after: 60",
+            "7:15: events.idle_after: lacks a unit: write 60s for seconds or 60ms for milliseconds",
+        ),
+        (
+            "  idle_after: never",
+            "  allowed_lateness: 60s",
+            (
+                "7:3: events.allowed_lateness: is not a known key here: write it in a window; for all of them, "
+                "`out_of_orderness` makes them wait"
+            ),
+        ),
+        (
+            "    at: timestamp",
+            "    at: timestamp\n    in: int",
+            "11:5: events.fields.in: `in` is a word of expressions: choose another name",
+        ),
+        # sinks
+        (
+            "{firehose: {stream: late}}",
+            "{sqs: {}}",
+            "32:8: late.sqs.queue_url: is required: `queue_url: https://sqs.eu-central-1.amazonaws.com/123456789012/late`",
+        ),
+        (
+            "{firehose: {stream: late}}",
+            "{sqs: {queue_url: late}}",
+            (
+                "32:25: late.sqs.queue_url: must be the URL of an SQS queue such as "
+                'https://sqs.eu-central-1.amazonaws.com/123456789012/late, and is "late"'
+            ),
+        ),
+        ("{firehose: {stream: late}}", "{s3: {prefix: x}}", "32:8: late.s3.bucket: is required: `bucket: my-bucket`"),
+        (
+            "{firehose: {stream: late}}",
+            "{s3: {bucket: my-bucket, prefix: /x}}",
+            (
+                "32:40: late.s3.prefix: must be the beginning of keys: printable ASCII without blanks, no / first, "
+                'and is "/x"'
+            ),
+        ),
+    ],
+)
+def test_a_mistake_in_windows_limits_formats_and_sinks(old: str, new: str, expected: str) -> None:
+    assert [str(problem) for problem in problems_of(changed(old, new))] == [f"p.yaml:{expected}"]
+
+
+def test_more_groups_an_event_than_the_default_limit() -> None:
+    window = "  w{}:\n    sliding: {{size: 10s, every: 1ms}}\n    by: [user]\n    select: {{n: count()}}\n"
+    text = GOOD.replace("windows:\n", "windows:\n" + "".join(window.format(number) for number in range(100)))
+    (problem,) = problems_of(text)
+    assert (problem.line, problem.column, problem.path) == (18, 1, "windows")
+    assert problem.message == (
+        "an event may open 1,000,002 groups, and one that does would be a dead letter: `limits.groups` is 1,000,000"
+    )
+
+
+@pytest.mark.parametrize("groups", [7, 8])
+def test_windows_with_a_filter_of_their_own_may_share_the_limit(groups: int) -> None:
+    """An event need not pass several filters: what it opens without any, and with the widest one, must fit."""
+    text = changed("tumbling: 1m", "sliding: {size: 1m, every: 10s}\n    where: vip")
+    text = text.replace(
+        "windows:\n", "windows:\n  more:\n    tumbling: 1m\n    by: [user]\n    where: vip\n    select: {n: count()}\n"
+    )
+    assert problems_of(f"{text}limits: {{groups: {groups}}}\n") == []
+    assert len(problems_of(f"{text}limits: {{groups: 6}}\n")) == 1
 
 
 @pytest.mark.parametrize(
@@ -681,7 +926,7 @@ def test_all_mistakes_are_reported_together_in_order_of_place() -> None:
     text = GOOD
     for old, new in [
         ("pipeline: clickstream", "pipeline: Clicks"),
-        ("  compression: none", "  compression: auto"),
+        ("  compression: none", "  compression: atuo"),
         ("  double: amount * 2", "  double: amont * 2"),
         ("where: amount > 0", "where: amount > '0'"),
         ("tumbling: 1m", "tumbling: 60"),

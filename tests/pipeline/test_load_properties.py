@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,13 @@ from consumer.pipeline.explain import explain
 from consumer.pipeline.load import PipelineError, load, load_text
 from consumer.pipeline.model import Pipeline
 
-CONFIG = Path(__file__).parents[2] / "config"
-TEXTS = [path.read_text(encoding="utf-8") for path in sorted(CONFIG.glob("*.yaml"))]
+ROOT = Path(__file__).parents[2]
+CONFIGS = [path for path in sorted((ROOT / "config").glob("*.yaml")) if not path.name.endswith(".test.yaml")]
+(REFERENCE,) = re.findall(
+    r"```yaml\n(.*?)```", (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8"), flags=re.DOTALL
+)
+"""The file of the reference page has everything in it."""
+TEXTS = [*(path.read_text(encoding="utf-8") for path in CONFIGS), REFERENCE]
 LINES = sorted({line for text in TEXTS for line in text.splitlines(keepends=True)})
 
 PIECES = [

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from consumer.pipeline.expressions import AGGREGATES, LATER_AGGREGATES, RESERVED_WORDS
+from consumer.pipeline.aggregate_rules import AGGREGATES
+from consumer.pipeline.expressions import RESERVED_WORDS
 from consumer.pipeline.load import load_text
 from consumer.pipeline.model import Type
 from consumer.pipeline.schema import LATER_KEYS, json_schema
@@ -20,7 +22,7 @@ REFERENCE = (Path(__file__).parents[2] / "docs" / "pipeline.md").read_text(encod
 def test_its_file_loads() -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL)
     pipeline = load_text(text, "docs/pipeline.md", {})
-    assert [window.name for window in pipeline.windows] == ["page_views", "visits"]
+    assert [window.name for window in pipeline.windows] == ["page_views", "daily", "trend", "visits", "bursts"]
 
 
 def test_what_it_calls_a_default_is_one() -> None:
@@ -28,7 +30,7 @@ def test_what_it_calls_a_default_is_one() -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL)
     lines = text.splitlines(keepends=True)
     kept = [line for line in lines if not re.search(r"# default(;|$)", line)]
-    assert len(kept) == len(lines) - 9
+    assert len(kept) == len(lines) - 13
     assert load_text("".join(kept), "p.yaml", {}) == load_text(text, "p.yaml", {})
 
 
@@ -38,14 +40,21 @@ def keys() -> set[str]:
     return {key for mapping in mappings for key in mapping.get("properties", {})}
 
 
+def choices(part: Any) -> set[str]:
+    """Return the words that the schema lets users choose from."""
+    if isinstance(part, dict):
+        return set(part.get("enum", ())).union(*(choices(each) for each in part.values()))
+    return set().union(*(choices(each) for each in part)) if isinstance(part, list) else set()
+
+
 @pytest.mark.parametrize(
     "word",
     sorted(
         {
             *keys(),
+            *(choice.removesuffix("?") for choice in choices(json_schema())),
             *FUNCTIONS,
             *AGGREGATES,
-            *LATER_AGGREGATES,
             *ROW_KEYS,
             *Type,
             *RESERVED_WORDS,

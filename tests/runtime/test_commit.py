@@ -13,7 +13,6 @@ import pytest
 
 from consumer.core.processor import Processor
 from consumer.errors import DaemonError, FencedError, RetryableError, SetupError
-from consumer.pipeline.definitions import window_hash
 from consumer.records import Position, Record
 from consumer.runtime import commit
 from consumer.runtime.commit import ShardOrigin
@@ -21,8 +20,7 @@ from consumer.runtime.shard import ShardRunner
 from consumer.state.base import Application, ShardState
 from consumer.state.memory import MemoryStore
 from consumer.testing.fakes import FaultyStore
-from consumer.testing.reference import reference
-from tests.random_pipelines import records
+from tests.random_streams import records
 from tests.runtime.world import FAILOVER_SECONDS, RANGE, SHARD, FakeDaemon, World, random_pipeline
 
 SEED = 11
@@ -33,14 +31,7 @@ def _world(seed: int = SEED, count: int = 60) -> World:
 
 
 def _assert_exact(world: World) -> None:
-    """Every row of the recount is there once, with its bytes, and nothing else."""
-    expected = reference(world.program.pipeline, SHARD, 0, world.records, window_hash)
-    rows = world.unique_rows()
-    dead = {letter.id: letter for letter in expected.dead_letters}
-    wanted = {json.loads(row.data)["id"]: row.data for row in [*expected.rows, *expected.late]}
-    assert rows.keys() == wanted.keys() | dead.keys()
-    assert all(rows[row_id] == data for row_id, data in wanted.items())
-    assert all(letter.matches(rows[row_id]) for row_id, letter in dead.items())
+    world.assert_exact()
 
 
 def _state(world: World) -> ShardState:
@@ -517,6 +508,7 @@ def test_a_new_lease_is_not_told_away_by_the_end_of_the_old_one() -> None:
     world = _world()
     around = world.surroundings()
     initialised: dict[str, Any] = {"epoch": 1, "commit_no": 0, "groups": 0, "state_bytes": 1, "position": None}
+    initialised["groups_limit"] = 1_000
     around.telemetry.shard_initialised(shard=SHARD, **initialised, seconds=0.0, resumed=False)
     newer = threading.Thread(
         target=lambda: around.telemetry.shard_initialised(shard=SHARD, **initialised, seconds=0.0, resumed=True)

@@ -255,12 +255,18 @@ def test_marks_tell_workers_apart_and_are_found_as_whole_arguments() -> None:
     assert mark != leftover.mark("app", "pod-1", "us-east-1", {})
     assert mark != leftover.mark("app", "pod-0", "us-east-1", {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"})
     mark += f".{os.getpid()}"
-    scripts = [("import sys; sys.stdin.read()", mark), (f"import sys; '{mark}'; sys.stdin.read()", mark + "x")]
+    wait = "import sys; print(flush=True); sys.stdin.read()"
     with contextlib.ExitStack() as stack:
-        marked, _other = [
-            stack.enter_context(subprocess.Popen([sys.executable, "-c", *script], stdin=subprocess.PIPE))
-            for script in scripts
+        started = [
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", *script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            )
+            for script in [(wait, mark), (f"'{mark}'; {wait}", mark + "x")]
         ]
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"\n", "it runs, so its arguments can be seen"
+        marked, _other = started
         assert leftover.find_marked(mark) == [marked.pid]
 
 

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -18,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from consumer.core.compile import Program, compile_pipeline
 from consumer.core.processor import Processor
+from consumer.pipeline.definitions import window_hash
 from consumer.pipeline.model import Pipeline, StdoutSink
 from consumer.records import DEAD_LETTER, LATE, Position, Record
 from consumer.runtime.commit import ShardOrigin, Surroundings
@@ -29,6 +31,7 @@ from consumer.telemetry.events import Telemetry
 from consumer.telemetry.health import Health
 from consumer.telemetry.logging import configure_logging
 from consumer.telemetry.metrics import Metrics
+from consumer.testing.reference import Idle, reference
 from tests.random_pipelines import PipelineMaker
 
 SHARD = "shardId-000000000000"
@@ -48,12 +51,15 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds = 1000.0
+        self.origin_ms = STREAM_CREATED_MS
+        self.ms_per_second = 1000.0
+        """What a second is on the wall: random events are milliseconds apart, reads are seconds apart."""
 
     def monotonic(self) -> float:
         return self.seconds
 
     def now_ms(self) -> int:
-        return STREAM_CREATED_MS + round(self.seconds * 1000)
+        return self.origin_ms + round(self.seconds * self.ms_per_second)
 
     def random(self) -> float:
         return 0.5
@@ -119,13 +125,37 @@ class World:
         self.stopping = False
         self.log = io.StringIO()
         self.batch_size = 5
+        self.silences: Random | None = None
+        """Whether batches have reads without records between them, now and then enough to be idle."""
+        self.decisions: list[tuple[Position | None, Idle]] = []
+        """The idle decisions that a commit holds, each with the record after which it was taken."""
+        self._undecided_from = 0
         self.application = Application(0, 0, (SHARD,), self.program.definitions, STREAM_CREATED_MS)
         MemoryStore(self.memory).create_application(self.application)
 
     def step(self, name: str) -> None:
         self.steps.append(name)
+        if name == "after advance":
+            self._count_decisions()
         if self.die_at is not None and len(self.steps) - 1 == self.die_at:
             raise Died
+
+    def _count_decisions(self) -> None:
+        """Note the decisions that were taken since the last commit: there is another one now."""
+        bound_ms = self.program.pipeline.events.out_of_orderness_ms
+        for line in map(json.loads, self.log.getvalue()[self._undecided_from :].splitlines()):
+            if line["event"] == "idle_advanced":
+                now_ms = _milliseconds(line["watermark"]) + bound_ms
+                self.decisions.append((_position(line["position"]), Idle(now_ms)))
+        self._undecided_from = len(self.log.getvalue())
+
+    def inputs(self) -> list[Record | Idle]:
+        """Return all that counts: the records, and the decisions where they were taken."""
+        inputs: list[Record | Idle] = [idle for position, idle in self.decisions if position is None]
+        for record in self.records:
+            inputs.append(record)
+            inputs += [idle for position, idle in self.decisions if position == Position.of(record)]
+        return inputs
 
     def stored_outbox(self) -> set[bytes]:
         store = MemoryStore(self.memory)
@@ -169,6 +199,7 @@ class World:
     def run(self, daemon: FakeDaemon | None = None, store: StateStore | None = None) -> FakeDaemon:
         """Run one process from initialize to the end of the conversation, or to its death."""
         daemon = daemon or FakeDaemon(self)
+        self._undecided_from = len(self.log.getvalue())
         self.runner(store).run(cast("BinaryIO", daemon), cast("BinaryIO", daemon))
         return daemon
 
@@ -191,6 +222,16 @@ class World:
             row_id = json.loads(row)["id"]
             assert unique.setdefault(row_id, row) == row, "one id, two contents"
         return unique
+
+    def assert_exact(self) -> None:
+        """Every row of the recount is there once, with its bytes, and nothing else."""
+        expected = reference(self.program.pipeline, SHARD, 0, self.inputs(), window_hash)
+        rows = self.unique_rows()
+        dead = {letter.id: letter for letter in expected.dead_letters}
+        wanted = {json.loads(row.data)["id"]: row.data for row in [*expected.rows, *expected.late]}
+        assert rows.keys() == wanted.keys() | dead.keys()
+        assert all(rows[row_id] == data for row_id, data in wanted.items())
+        assert all(letter.matches(rows[row_id]) for row_id, letter in dead.items())
 
 
 class FakeDaemon:
@@ -216,15 +257,20 @@ class FakeDaemon:
         for at in range(0, len(left), world.batch_size):
             world.clock.seconds += 1.1
             yield self.batch(left[at : at + world.batch_size])
-        for _ in range(3):
-            world.clock.seconds += 6
-            yield self.batch([])
+            yield from self.silence(0 if world.silences is None else world.silences.choice([0, 0, 4, 6]))
+        yield from self.silence(3)
         if end == "shutdown":
             yield {"action": "shutdownRequested"}
         if end == "end":
             yield {"action": "shardEnded"}
         else:
             yield {"action": "leaseLost"}
+
+    def silence(self, reads: int, *, seconds: float = 6) -> Iterator[dict[str, Any]]:
+        """Yield so many reads without records, each so long after what was before."""
+        for _ in range(reads):
+            self.world.clock.seconds += seconds
+            yield self.batch([])
 
     def _is_done(self, record: Record) -> bool:
         return isinstance(self.world.checkpoint, Position) and Position.of(record) <= self.world.checkpoint
@@ -287,6 +333,14 @@ def _wire(record: Record) -> dict[str, Any]:
         "subSequenceNumber": record.sub_sequence_number,
         "approximateArrivalTimestamp": record.arrival_ms,
     }
+
+
+def _milliseconds(time: str) -> int:
+    return round(datetime.fromisoformat(time).timestamp() * 1000)
+
+
+def _position(text: str | None) -> Position | None:
+    return None if text is None else Position(*map(int, text.split(":")))
 
 
 def random_pipeline(seed: int) -> Pipeline:

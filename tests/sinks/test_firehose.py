@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import boto3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,6 @@ from consumer.sinks.firehose import (
     RECORD_BYTES_MAX,
     RECORD_BYTES_TARGET,
     FirehoseSink,
-    make_client,
 )
 from consumer.testing.fakes import FakeFirehose, Raise, Reject, client_error
 from consumer.testing.sink_conformance import deliver_all
@@ -128,12 +126,3 @@ def test_a_refusal_names_stream_code_and_remedy() -> None:
         "Firehose stream 'aggregates': AccessDeniedException: as ordered "
         "Allow the worker's role firehose:PutRecordBatch on this stream."
     )
-
-
-def test_the_client_has_bounds() -> None:
-    session = boto3.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="us-east-1")
-    client = make_client(session)
-    config = client.meta.config  # type: ignore[attr-defined] # boto3's, behind the narrow protocol
-    assert (config.connect_timeout, config.read_timeout) == (3, 10)
-    assert config.retries == {"mode": "standard", "total_max_attempts": 2}
-    client.close()  # type: ignore[attr-defined] # as above

@@ -15,45 +15,19 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from botocore.config import Config
-from botocore.exceptions import (
-    ConnectionClosedError,
-    ConnectTimeoutError,
-    CredentialRetrievalError,
-    EndpointConnectionError,
-    NoCredentialsError,
-    ReadTimeoutError,
-)
-from botocore.parsers import ResponseParserError
 
-from consumer.emulator.faults import Fault, Kind
+from consumer.emulator.faults import Fault
 from consumer.emulator.server import Emulator
 from consumer.sinks.file import FileSink, StdoutSink
 from consumer.sinks.firehose import RECORD_BYTES_MAX, RECORD_BYTES_TARGET, FirehoseSink
 from consumer.testing.fakes import Alter, FakeFirehose, Raise, Reject, client_error
 from consumer.testing.sink_conformance import SinkConformance, SinkHarness, Trouble
-
-URL = "http://127.0.0.1"
+from tests.sinks.trouble import WAY_REFUSALS, WAY_TROUBLE, PatientClient, emulator_troubles
 
 PASSING: dict[str, tuple[Reject | Raise | Alter, str]] = {
-    "throttled": (Raise(client_error("ThrottlingException")), "throttled"),
+    **WAY_TROUBLE,
     "limit": (Raise(client_error("LimitExceededException")), "throttled"),
     "unavailable": (Raise(client_error("ServiceUnavailableException", 503)), "throttled"),
-    "internal": (Raise(client_error("InternalFailure", 500), after_effect=True), "internal"),
-    "a gateway's error": (Raise(client_error("502", 502)), "unavailable"),
-    "cut error": (Raise(client_error("400")), "connection"),
-    "cut error without code": (Raise(client_error("")), "connection"),
-    "connect time-out": (Raise(ConnectTimeoutError(endpoint_url=URL)), "timeout"),
-    "time-out before effect": (Raise(ReadTimeoutError(endpoint_url=URL)), "timeout"),
-    "time-out after effect": (Raise(ReadTimeoutError(endpoint_url=URL), after_effect=True), "timeout"),
-    "no connection": (Raise(EndpointConnectionError(endpoint_url=URL)), "connection"),
-    "closed after effect": (Raise(ConnectionClosedError(endpoint_url=URL), after_effect=True), "connection"),
-    "unreadable answer": (Raise(ResponseParserError("cut"), after_effect=True), "connection"),
-    "answer cut in a character": (
-        Raise(UnicodeDecodeError("utf-8", b"\xc3", 0, 1, "cut"), after_effect=True),
-        "connection",
-    ),
-    "no credentials for a moment": (Raise(CredentialRetrievalError(provider="p", error_msg="m")), "unavailable"),
     "empty answer": (Alter(lambda _: {"ResponseMetadata": {}}), "connection"),
     "no count": (Alter(lambda answer: {"RequestResponses": answer["RequestResponses"]}), "connection"),
     "no responses": (Alter(lambda _: {"FailedPutCount": 0}), "connection"),
@@ -68,19 +42,17 @@ PASSING: dict[str, tuple[Reject | Raise | Alter, str]] = {
     "all records failed": (Reject({0: "InternalFailure"}), "internal"),
 }
 REFUSED: dict[str, Raise] = {
-    code: Raise(client_error(code))
-    for code in (
-        "AccessDeniedException",
-        "ExpiredTokenException",
-        "InvalidArgumentException",
-        "InvalidKMSResourceException",
-        "InvalidSignatureException",
-        "ResourceNotFoundException",
-        "UnrecognizedClientException",
-        "ValidationException",
-        "NobodyKnowsThisException",
-    )
-} | {"NoCredentials": Raise(NoCredentialsError())}
+    **WAY_REFUSALS,
+    **{
+        code: Raise(client_error(code))
+        for code in (
+            "InvalidArgumentException",
+            "InvalidKMSResourceException",
+            "ResourceNotFoundException",
+            "ValidationException",
+        )
+    },
+}
 
 
 @dataclass
@@ -132,12 +104,12 @@ class TestFirehoseOnTheEmulator(SinkConformance):
 
     @pytest.fixture
     def make_harness(self, emulator: Emulator) -> Iterator[Callable[[], SinkHarness]]:
-        firehose = emulator.client("firehose", Config(read_timeout=0.5))
+        firehose = PatientClient(emulator, "firehose")
         s3 = emulator.client("s3")
         yield lambda: self._make(emulator, firehose, s3)
         emulator.faults.clear()
 
-    def _make(self, emulator: Emulator, firehose: Any, s3: Any) -> SinkHarness:
+    def _make(self, emulator: Emulator, firehose: PatientClient, s3: Any) -> SinkHarness:
         name = f"aggregates-{next(self.numbers)}"
         emulator.faults.clear()
         s3.create_bucket(Bucket=name)
@@ -150,36 +122,20 @@ class TestFirehoseOnTheEmulator(SinkConformance):
             },
         )
 
-        def trouble(kind: Kind, reason: str, delay_ms: int = 0) -> Trouble:
-            fault = Fault(service="firehose", operation="PutRecordBatch", kind=kind, times=1, delay_ms=delay_ms)
-            return Trouble(partial(_order, emulator, fault), reason)
-
         def fail_row(index: int) -> None:
-            _order(emulator, Fault(service="firehose", kind="partial", times=1, indexes=(index,)))
+            emulator.faults.add(Fault(service="firehose", kind="partial", times=1, indexes=(index,)))
 
         return EmulatorHarness(
             sink=FirehoseSink(firehose, name),
             emulator=emulator,
             s3=s3,
             bucket=name,
-            troubles={
-                "throttled": trouble("throttle", "throttled"),
-                "failed before effect": trouble("error_before", "internal"),
-                "failed after effect": trouble("error_after", "internal"),
-                "dropped before effect": trouble("drop_before", "connection"),
-                "dropped after effect": trouble("drop_after", "connection"),
-                "answer cut": trouble("cut", "connection"),
-                "time-out": trouble("delay", "timeout", delay_ms=700),
-            },
+            troubles=emulator_troubles(emulator, "firehose", "PutRecordBatch", firehose, cut_is="connection"),
             refusals={"gone": lambda: firehose.delete_delivery_stream(DeliveryStreamName=name)},
             fail_row=fail_row,
             lone_row_bytes=RECORD_BYTES_TARGET // 2 + 1,
             row_bytes_max=RECORD_BYTES_MAX - 1,
         )
-
-
-def _order(emulator: Emulator, fault: Fault) -> None:
-    emulator.faults.add(fault)
 
 
 @dataclass

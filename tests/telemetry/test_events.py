@@ -34,7 +34,7 @@ def batch_of(
     newest_arrival_ms: int | None = START_MS - 1_000,
     watermark_ms: int | None = START_MS - 4_000,
 ) -> Batch:
-    """Return a batch of 1,000 records: 2 replayed, 3 filtered, 4 late, 5 dead letters, 6 results."""
+    """Return a batch of 1,000 records: 2 replayed, 3 filtered, 4 late, 5 dead letters, 6 results, 1 of them early."""
     return Batch(
         counts=counts
         or Counts(
@@ -44,6 +44,7 @@ def batch_of(
             late={"views": 4},
             dead_letters={"invalid_json": 4, "misrouted": 1},
             results={"views": 5, "visits": 1},
+            early={"visits": 1},
         ),
         size_bytes=250_000,
         watermark_ms=watermark_ms,
@@ -75,6 +76,7 @@ def shard_initialised(telemetry: Telemetry, *, resumed: bool = True) -> None:
         epoch=4,
         commit_no=17,
         groups=150,
+        groups_limit=1_000,
         state_bytes=9_000,
         position=POSITION,
         seconds=0.25,
@@ -113,6 +115,7 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "batch": lambda t: t.batch(SHARD, EMPTY),
     "late_seen": lambda t: t.batch(SHARD, batch_of(Counts(received=9, late={"views": 4}))),
     "dead_letters_seen": lambda t: t.batch(SHARD, batch_of(Counts(received=9, dead_letters={"too_deep": 4}))),
+    "idle_advanced": lambda t: t.idle_advanced(shard=SHARD, watermark_ms=START_MS, position=POSITION),
     "committed": committed,
     "commit_retry": lambda t: t.commit_retry(
         shard=SHARD, step="fence", error=RetryableError("throttled"), wait_seconds=0.5
@@ -213,6 +216,7 @@ def test_a_batch_is_counted(told: Told) -> None:
         told.value("records_dead_lettered_total", reason="too_deep"): 0,
         told.value("records_misrouted_total"): 2,
         told.value("results_emitted_total", window="views"): 10,
+        told.value("results_early_total", window="visits"): 2,
         told.value("windows_open", shard=SHARD, window="visits"): 80,
         told.value("watermark_timestamp_seconds", shard=SHARD): (START_MS - 4_000) / 1000,
         told.value("event_time_lag_seconds", shard=SHARD): 4.0,
@@ -230,6 +234,20 @@ def test_an_empty_batch_counts_as_a_call_alone(told: Told) -> None:
     assert told.value("batch_records_count") == 1
     assert told.value("process_duration_seconds_count") == 1
     assert told.value("iterator_age_seconds", shard=SHARD) == 0
+
+
+def test_results_without_a_record_are_counted(told: Told) -> None:
+    """Windows also close when a shard is idle, and go on closing after a restart."""
+    told.telemetry.batch(SHARD, batch_of(Counts(results={"views": 7}), millis_behind=0, newest_arrival_ms=None))
+    assert told.value("results_emitted_total", window="views") == 7
+    assert told.value("batch_records_count") == 0
+
+
+def test_an_idle_shard_is_told_with_its_watermark(told: Told) -> None:
+    EVENTS["idle_advanced"](told.telemetry)
+    (line,) = told.lines("idle_advanced")
+    assert line["watermark"] == "2023-11-14T22:13:20.123Z"
+    assert told.value("idle_advances_total") == 1
 
 
 @pytest.mark.parametrize(

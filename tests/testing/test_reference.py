@@ -21,6 +21,7 @@ from consumer.pipeline.model import (
     Field,
     FileSink,
     Let,
+    Limits,
     Literal,
     Name,
     Pipeline,
@@ -48,11 +49,16 @@ TIME = Name("at", Type.TIMESTAMP, nullable=False)
 def column(name: str, function: str, argument: Expression | None = None, result: Type | None = None) -> Aggregate:
     kept = argument.type if argument is not None and function in {"sum", "min", "max", "first", "last"} else None
     fixed = Type.FLOAT if function == "avg" else Type.INT
-    return Aggregate(name, function, argument, result or kept or fixed, nullable=function != "count")
+    arguments = () if argument is None else (argument,)
+    return Aggregate(name, function, arguments, (), result or kept or fixed, nullable=function != "count")
 
 
 EVENTS = column("events", "count")
 TEN = Tumbling(size_ms=10, offset_ms=0)
+
+
+def field(name: str, of: Type, *, nullable: bool = False) -> Field:
+    return Field(name, of, nullable, (name,))
 
 
 def window(
@@ -75,16 +81,16 @@ def pipeline(
     time: str | None = "at",
 ) -> Pipeline:
     fields = (
-        Field("user", Type.STRING, nullable=False),
-        Field("at", Type.TIMESTAMP, nullable=False),
-        Field("page", Type.STRING, nullable=True),
-        Field("amount", Type.FLOAT, nullable=True),
-        Field("count", Type.INT, nullable=True),
+        field("user", Type.STRING),
+        field("at", Type.TIMESTAMP),
+        field("page", Type.STRING, nullable=True),
+        field("amount", Type.FLOAT, nullable=True),
+        field("count", Type.INT, nullable=True),
     )
     return Pipeline(
         name="clicks",
         source=Source("stream", "user", "trim_horizon"),
-        events=Events(fields, time, bound_ms, max_future_ms, max_bytes=1_000_000),
+        events=Events("json", "none", fields, time, bound_ms, None, max_future_ms, max_bytes=1_000_000),
         lets=lets,
         where=where,
         windows=windows or (window(),),
@@ -92,6 +98,7 @@ def pipeline(
         late=FileSink("late"),
         dead_letter=FileSink("dead"),
         state=State("table", "bucket", 5000, 1000),
+        limits=Limits(1_000_000, "reject"),
         worker=Worker("clicks", None, 9102, ()),
     )
 
@@ -542,7 +549,7 @@ def test_partition_keys_matter_only_to_aligned_windows() -> None:
 
 def test_the_partition_key_of_an_int_field_is_its_decimal_text() -> None:
     definition = pipeline()
-    fields = (Field("user", Type.INT, nullable=False), Field("at", Type.TIMESTAMP, nullable=False))
+    fields = (field("user", Type.INT), field("at", Type.TIMESTAMP))
     definition = replace(definition, events=replace(definition.events, fields=fields))
     data = b'{"user": -0, "at": 5}'
     assert run(definition, [Record(data, "0", "1", 0, 5)]).dead_lettered == {}
@@ -550,10 +557,9 @@ def test_the_partition_key_of_an_int_field_is_its_decimal_text() -> None:
 
 
 def test_raw_lines_have_no_partition_key_to_check() -> None:
-    raw = Record(event(1, 5).data)
-    assert run(pipeline(), [raw]).dead_lettered == {}
-    stream = Record(event(1, 5).data, None, "1", 0, 5)
-    assert run(pipeline(), [stream]).dead_lettered == {"misrouted": 1}
+    raw = [Record(event(1, 5).data)]
+    assert run(pipeline(), raw).dead_lettered == {"misrouted": 1}
+    assert reference(pipeline(), SHARD, 0, raw, window_hash, keys_required=False).dead_lettered == {}
 
 
 def test_an_event_too_far_ahead_of_its_arrival_is_a_dead_letter() -> None:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.pipeline.model import Events, Field, Type
+from consumer.pipeline.model import Events, Field, TimeUnit, Type
 from consumer.testing.reference.decoding import decode
 from consumer.testing.reference.values import Value
 
 EVENTS = Events(
+    format="json",
+    compression="none",
     fields=(
-        Field("name", Type.STRING, nullable=False),
-        Field("at", Type.TIMESTAMP, nullable=True),
-        Field("count", Type.INT, nullable=True),
-        Field("amount", Type.FLOAT, nullable=True),
-        Field("vip", Type.BOOL, nullable=True),
+        Field("name", Type.STRING, nullable=False, path=("name",)),
+        Field("at", Type.TIMESTAMP, nullable=True, path=("at",)),
+        Field("count", Type.INT, nullable=True, path=("count",)),
+        Field("amount", Type.FLOAT, nullable=True, path=("amount",)),
+        Field("vip", Type.BOOL, nullable=True, path=("vip",)),
     ),
     time="at",
     out_of_orderness_ms=0,
+    idle_after_ms=None,
     max_future_ms=None,
     max_bytes=1000,
 )
+NOTHING = {"name": None, "at": None, "count": None, "amount": None, "vip": None}
 
 
 def values(text: str) -> dict[str, Value]:
@@ -167,6 +173,71 @@ def test_all_faults_are_told_in_order() -> None:
     assert faults('{"name": 5, "x": }') == ["invalid_json", "wrong_type"]
     assert faults('{"name": [1, }') == ["invalid_json", "wrong_type"]
     assert faults('[{"name": }') == ["invalid_json", "wrong_type"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "number", "time_ms"),
+    [("s", -1, -1000), ("ms", -1, -1), ("us", -1, -1), ("us", 1999, 1), ("s", 253_402_300_800, None)],
+)
+def test_integer_times_count_their_unit(unit: str, number: int, time_ms: int | None) -> None:
+    events = replace(EVENTS, fields=(Field("at", Type.TIMESTAMP, nullable=False, path=("at",), unit=TimeUnit(unit)),))
+    decoded, found = decode(events, f'{{"at": {number}}}'.encode())
+    assert (decoded, found) == (({}, ["out_of_range"]) if time_ms is None else ({"at": time_ms}, []))
+
+
+def test_paths_lead_through_objects_and_arrays() -> None:
+    price = Field("price", Type.INT, nullable=True, path=("items", 1, "price"))
+    needed = replace(price, name="needed", nullable=False)
+
+    def found(text: str) -> tuple[dict[str, Value], list[str]]:
+        return decode(replace(EVENTS, fields=(price, needed)), text.encode())
+
+    assert found('{"items": [7, {"price": 5}]}') == ({"price": 5, "needed": 5}, [])
+    assert found('{"items": [7]}') == ({"price": None}, ["missing_field"])
+    assert found('{"items": null}') == ({"price": None}, ["missing_field"])
+    assert found('{"items": {}}') == ({}, ["wrong_type", "wrong_type"])
+    assert found('{"items": [7, 8]}') == ({}, ["wrong_type", "wrong_type"])
+
+
+def test_msgpack() -> None:
+    events = replace(EVENTS, format="msgpack")
+    name = b"\xa4name"
+    assert decode(events, b"\x81" + name + b"\xa1a") == ({**NOTHING, "name": "a"}, [])
+    assert decode(events, b"\x82" + name + b"\xa1a" + name + b"\xd9\x01b") == ({**NOTHING, "name": "b"}, [])
+    assert decode(events, b"\x81" + name + b"\xc4\x01a")[1] == ["wrong_type"]
+    assert decode(events, b"\x81" + name + b"\xa1\xff")[1] == ["wrong_type", "invalid_utf8"]
+    assert decode(events, b"\x81" + name)[1] == ["invalid_json"]
+    assert decode(events, b"\x80\x80")[1] == ["invalid_json"]
+    assert decode(events, b"\x90")[1] == ["wrong_type"]
+    assert decode(events, b"\x91" * 101 + b"\x90")[1] == ["too_deep", "wrong_type"]
+    time_ms = b"\x82" + name + b"\xa1a\xa2at\xd7\xff" + (999_999_999 << 34 | 1).to_bytes(8, "big")
+    assert decode(events, time_ms)[0]["at"] == 1999
+
+
+def test_csv() -> None:
+    numbered = replace(EVENTS, format="csv", fields=tuple(replace(field, path=(0,)) for field in EVENTS.fields[:1]))
+    assert decode(numbered, b'"a,""b""",c\n') == ({"name": 'a,"b"'}, [])
+    assert decode(numbered, b",c") == ({"name": ""}, [])
+    assert decode(numbered, b"")[1] == ["missing_field"]
+    assert decode(numbered, b"a\nb")[1] == ["wrong_type"]
+    assert decode(numbered, b'"a')[1] == ["invalid_json"]
+    named = replace(EVENTS, format="csv")
+    assert decode(named, b"vip,name,count\r\nTrue,x,-7\r\n") == ({**NOTHING, "name": "x", "vip": True, "count": -7}, [])
+    assert decode(named, b"name,amount,at\nx,.5,2026") == ({**NOTHING, "name": "x", "amount": 0.5, "at": 2026}, [])
+    assert decode(named, b"name,amount\nx,1_0")[1] == ["wrong_type"]
+
+
+def test_compression() -> None:
+    text = b'{"name": "a"}'
+    for compression in ("gzip", "auto"):
+        events = replace(EVENTS, compression=compression)
+        assert decode(events, gzip.compress(text[:5]) + gzip.compress(text[5:])) == ({**NOTHING, "name": "a"}, [])
+        assert decode(events, gzip.compress(text)[:-1])[1] == ["bad_compression"]
+        assert decode(events, gzip.compress(text) + b"\0")[1] == ["bad_compression"]
+        assert decode(events, gzip.compress(text.ljust(1001)))[1] == ["too_large"]
+    assert decode(events, text) == ({**NOTHING, "name": "a"}, [])
+    assert decode(replace(EVENTS, compression="gzip"), text)[1] == ["bad_compression"]
+    assert decode(replace(EVENTS, compression="zstd"), text)[1] == ["bad_compression"]
 
 
 texts = st.text('ab"\\é🙂', max_size=3)

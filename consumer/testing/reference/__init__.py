@@ -7,6 +7,6 @@ demo recounts with it.
 from __future__ import annotations
 
 from consumer.testing.reference.interpreter import reference
-from consumer.testing.reference.outcome import DeadLetter, Expected, OpenWindow
+from consumer.testing.reference.outcome import DeadLetter, Expected, Idle, OpenWindow
 
-__all__ = ["DeadLetter", "Expected", "OpenWindow", "reference"]
+__all__ = ["DeadLetter", "Expected", "Idle", "OpenWindow", "reference"]

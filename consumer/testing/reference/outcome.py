@@ -15,8 +15,18 @@ DETAIL_CHARACTERS_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Idle:
+    """An input like a record: at this moment of the consumer's clock it was decided that the shard has nothing left."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class OpenWindow:
-    """A window that the watermark has not reached; `by` are its group's values, `events` how many it has."""
+    """A window that is kept: it is not due, or still open to late events.
+
+    `by` are its group's values, `events` how many it has.
+    """
 
     window: str
     start_ms: int
@@ -66,7 +76,8 @@ class Expected:
 
     `rows` are the results in order, and `row_events` how many events each is made of. `late` and `dead_letters`
     are empty where the pipeline names no place for them; they are counted all the same. For every window, `received`
-    is the sum of its `in_windows` and `late_events`, of `filtered` and of all `dead_lettered`. Records at or before
+    is the sum of its `in_windows` and `late_events`, of those `outside` by its own `where`, of `filtered` and of all
+    `dead_lettered`; an event is in or late for several sliding windows, and counted for each. Records at or before
     an earlier position are `replayed` and nothing else.
     """
 
@@ -74,6 +85,7 @@ class Expected:
     received: int = 0
     replayed: int = 0
     filtered: int = 0
+    outside: Counter[str] = field(default_factory=Counter)
     in_windows: Counter[str] = field(default_factory=Counter)
     late_events: Counter[str] = field(default_factory=Counter)
     dead_lettered: Counter[str] = field(default_factory=Counter)

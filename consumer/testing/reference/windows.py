@@ -1,41 +1,68 @@
-"""Open windows as lists of their events, and aggregates over such lists."""
+"""Open windows as lists of their events."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from consumer.pipeline.model import Aggregate, Session, Tumbling
+from consumer.pipeline.model import Session, Sliding, Stagger, Tumbling, Window
 from consumer.testing.reference.values import Value
+from consumer.testing.reference.wall_clock import window_around
 
 Key = tuple[Value, ...]
+Bounds = tuple[int, int]
+"""Start and end of a window, in milliseconds."""
 
 
 class Event(NamedTuple):
-    """An event in a window. `number` counts the shard's records; `arguments` has one value a column."""
+    """An event in a window.
+
+    `number` counts the shard's records; `arguments` has for each column the values of its aggregate's arguments.
+    """
 
     time_ms: int
     number: int
-    arguments: tuple[Value, ...]
+    arguments: tuple[tuple[Value, ...], ...]
 
 
 @dataclass(eq=False, slots=True)
 class Span:
-    """One open window, or one session.
+    """One open window of a group, or one session. Never changed in its events: an event makes another of it.
 
-    `history` says how it came about: events in shard order, and where a later session was merged into
-    this one, that session's history as an item of its own.
+    `history` says how it came about: events in shard order; where a later session was merged into this one, that
+    session's history as an item of its own; in a sliding window one such item for each pane, in time order.
+    `is_told`: a row has shown all of its events.
+    `revision` is that of its last row, None before the first; where sessions were merged, the highest.
+    `told_ids`: the last ids of all sessions in it that had a row, the earliest session first. `is_reshaped`: since
+    then sessions were merged, or the first event is another.
+    `late_at_ms`: the watermark at which the first event of a session came, if it would have been late alone; else None.
     """
 
     start_ms: int
     end_ms: int
-    history: list[Any] = field(default_factory=list)
+    history: list[Any]
+    is_told: bool = False
+    revision: int | None = None
+    told_ids: list[str] = field(default_factory=list)
+    is_reshaped: bool = False
+    late_at_ms: int | None = None
 
     def events(self) -> list[Event]:
         """Return all events, those of a session merged in where it was merged in."""
         return list(_flatten(self.history))
+
+    def tell(self, identity: str) -> None:
+        """Note that a row of this id has shown it."""
+        self.is_told = True
+        self.revision = self.next_revision()
+        self.told_ids = [identity]
+        self.is_reshaped = False
+
+    def next_revision(self) -> int:
+        """Return the revision of the next row."""
+        return 0 if self.revision is None else self.revision + 1
 
 
 def _flatten(history: list[Any]) -> Iterator[Event]:
@@ -47,122 +74,125 @@ def _flatten(history: list[Any]) -> Iterator[Event]:
 
 
 class OpenGroups:
-    """The open windows of one definition."""
+    """The open windows of one definition: all that are kept, whether a row has shown them or not.
 
-    def __init__(self, kind: Tumbling | Session) -> None:
-        self._kind = kind
+    `count` says how many they are.
+    """
+
+    def __init__(self, window: Window) -> None:
+        self._kind = window.kind
+        self._first_row_after_ms = window.allowed_lateness_ms if window.emit == "final" else 0
+        self._lateness_ms = window.allowed_lateness_ms
         self._spans: dict[Key, list[Span]] = {}
-        self._nothing_due_before_ms = math.inf
+        self._nothing_before_ms = math.inf
+        self.count = 0
 
     def all(self) -> list[tuple[Key, Span]]:
         """Return every open window with its group."""
         return [(key, span) for key, spans in self._spans.items() for span in spans]
 
-    def with_event(self, key: Key, event: Event) -> tuple[Span, list[Span]]:
-        """Return the window that the event would be in, and the open ones that it would take the place of."""
-        start_ms, end_ms = self._bounds_alone(event.time_ms)
-        touched = sorted(self._touched(key, event.time_ms), key=lambda span: span.start_ms)
-        if not touched:
-            return Span(start_ms, end_ms, [event]), []
-        history = [*touched[0].history, *(span.history for span in touched[1:]), event]
-        return Span(min(start_ms, touched[0].start_ms), max(end_ms, touched[-1].end_ms), history), touched
+    def bounds_alone(self, time_ms: int) -> list[Bounds]:
+        """Return the windows that an event of this time would be in if there were no other event."""
+        kind = self._kind
+        if isinstance(kind, Session):
+            return [(time_ms, time_ms + kind.gap_ms)]
+        if isinstance(kind, Stagger):
+            return [(time_ms, time_ms + kind.size_ms)]
+        if isinstance(kind, Tumbling):
+            return [_tumbling(kind, time_ms)]
+        starts = range(time_ms // kind.every_ms * kind.every_ms, time_ms - kind.size_ms, -kind.every_ms)
+        return [(start_ms, start_ms + kind.size_ms) for start_ms in reversed(starts)]
 
-    def replace(self, key: Key, replaced: list[Span], span: Span) -> None:
-        """Keep what `with_event` returned."""
-        self._spans[key] = [one for one in self._spans.get(key, []) if one not in replaced] + [span]
-        self._nothing_due_before_ms = min(self._nothing_due_before_ms, span.end_ms - 1)
+    def with_event(self, key: Key, event: Event, alone: Bounds) -> tuple[Span, list[Span]]:
+        """Return the window that the event makes of its own bounds, and the open ones it would take the place of."""
+        replaced = self._joined(key, event.time_ms, alone)
+        return self._with(event, alone, replaced), replaced
 
-    def take_due(self, watermark_ms: int) -> list[tuple[Key, Span]]:
-        """Remove and return the windows whose last millisecond the watermark has reached."""
-        if watermark_ms < self._nothing_due_before_ms:
+    def _joined(self, key: Key, time_ms: int, alone: Bounds) -> list[Span]:
+        """Return what the event is put together with, earliest first."""
+        spans = sorted(self._spans.get(key, []), key=lambda span: span.start_ms)
+        if isinstance(self._kind, Session):
+            return self._sessions_joined(self._kind, spans, time_ms)
+        if isinstance(self._kind, Stagger):
+            return [span for span in spans if span.start_ms <= time_ms < span.end_ms][:1]
+        return [span for span in spans if span.start_ms == alone[0]]
+
+    def _sessions_joined(self, kind: Session, spans: list[Span], time_ms: int) -> list[Span]:
+        def fits(sessions: Sequence[Span]) -> bool:
+            first_ms = min([time_ms, *(session.start_ms for session in sessions)])
+            last_ms = max([time_ms, *(session.end_ms - kind.gap_ms for session in sessions)])
+            return kind.max_length_ms is None or last_ms - first_ms <= kind.max_length_ms
+
+        touched = [span for span in spans if span.start_ms - kind.gap_ms <= time_ms <= span.end_ms]
+        return touched if fits(touched) else next(([span] for span in touched if fits([span])), [])
+
+    def _with(self, event: Event, alone: Bounds, joined: list[Span]) -> Span:
+        if not joined:
+            history = self._in_panes([event]) if isinstance(self._kind, Sliding) else [event]
+            return Span(*alone, history)
+        start_ms, end_ms = joined[0].start_ms, max(span.end_ms for span in joined)
+        if isinstance(self._kind, Session):
+            start_ms, end_ms = min(start_ms, alone[0]), max(end_ms, alone[1])
+        history = [*joined[0].history, *(span.history for span in joined[1:]), event]
+        if isinstance(self._kind, Sliding):
+            history = self._in_panes(_flatten(history))
+        return Span(
+            start_ms,
+            end_ms,
+            history,
+            revision=max((span.revision for span in joined if span.revision is not None), default=None),
+            told_ids=[identity for span in joined for identity in span.told_ids],
+            is_reshaped=len(joined) > 1 or start_ms != joined[0].start_ms or joined[0].is_reshaped,
+            late_at_ms=joined[0].late_at_ms,
+        )
+
+    def _in_panes(self, events: Iterable[Event]) -> list[list[Event]]:
+        assert isinstance(self._kind, Sliding)
+        size_ms = math.gcd(self._kind.size_ms, self._kind.every_ms)
+        panes: dict[int, list[Event]] = {}
+        for event in sorted(events, key=lambda event: event.number):
+            panes.setdefault(event.time_ms // size_ms, []).append(event)
+        return [panes[number] for number in sorted(panes)]
+
+    def replace(self, key: Key, replaced: list[Span], span: Span | None) -> None:
+        """Keep what `with_event` returned; with None for it, only drop what it would replace."""
+        spans = [one for one in self._spans.pop(key, []) if one not in replaced] + ([] if span is None else [span])
+        if spans:
+            self._spans[key] = spans
+        self.count += (span is not None) - len(replaced)
+        if span is not None:
+            self._nothing_before_ms = min(self._nothing_before_ms, self._next_ms(span))
+
+    def is_late(self, span: Span, watermark_ms: float) -> bool:
+        """Tell whether a window would have been dropped by this watermark."""
+        return span.end_ms - 1 + self._lateness_ms <= watermark_ms
+
+    def has_row(self, span: Span, watermark_ms: float) -> bool:
+        """Tell whether a window has its row by this watermark."""
+        return span.end_ms - 1 + self._first_row_after_ms <= watermark_ms
+
+    def untold(self, watermark_ms: float) -> list[tuple[Key, Span]]:
+        """Return the windows whose row is due: it would show events that no row has shown."""
+        if watermark_ms < self._nothing_before_ms:
             return []
-        groups = self.all()
-        due = [(key, span) for key, span in groups if span.end_ms - 1 <= watermark_ms]
-        for key, span in due:
-            self._spans[key].remove(span)
-            if not self._spans[key]:
-                del self._spans[key]
-        left = (span.end_ms - 1 for _, spans in self._spans.items() for span in spans)
-        self._nothing_due_before_ms = min(left, default=math.inf)
-        return due
+        return [(key, span) for key, span in self.all() if not span.is_told and self.has_row(span, watermark_ms)]
 
-    def _bounds_alone(self, time_ms: int) -> tuple[int, int]:
-        if isinstance(self._kind, Session):
-            return time_ms, time_ms + self._kind.gap_ms
-        number = (time_ms - self._kind.offset_ms) // self._kind.size_ms
-        start_ms = self._kind.offset_ms + number * self._kind.size_ms
-        return start_ms, start_ms + self._kind.size_ms
+    def drop(self, watermark_ms: float) -> None:
+        """Drop the windows that are kept no longer."""
+        if watermark_ms < self._nothing_before_ms:
+            return
+        for key, span in self.all():
+            if self.is_late(span, watermark_ms):
+                self.replace(key, [span], None)
+        self._nothing_before_ms = min((self._next_ms(span) for _, span in self.all()), default=math.inf)
 
-    def _touched(self, key: Key, time_ms: int) -> list[Span]:
-        """Return the open windows an event of this time belongs to; of sessions, those within the gap."""
-        spans = self._spans.get(key, [])
-        if isinstance(self._kind, Session):
-            gap_ms = self._kind.gap_ms
-            return [span for span in spans if span.start_ms - gap_ms <= time_ms <= span.end_ms]
-        return [span for span in spans if span.start_ms <= time_ms < span.end_ms]
+    def _next_ms(self, span: Span) -> int:
+        """Return the watermark at which something happens to a window next."""
+        return span.end_ms - 1 + (self._lateness_ms if span.is_told else self._first_row_after_ms)
 
 
-def aggregate(column: Aggregate, span: Span, number: int) -> Value:
-    """Return the value of the column with this number over all events of a window."""
-    if column.function == "count" and column.argument is None:
-        return len(span.events())
-    known = [event for event in span.events() if event.arguments[number] is not None]
-    if column.function == "count":
-        return len(known)
-    if not known:
-        return None
-    return _AGGREGATES[column.function](known, span, number)
-
-
-def _sum(_: list[Event], span: Span, number: int) -> Value:
-    return _sum_in_order(span.history, number)
-
-
-def _avg(known: list[Event], span: Span, number: int) -> Value:
-    total = _sum_in_order(span.history, number)
-    assert total is not None
-    return _without_sign_of_zero(total / len(known))
-
-
-def _sum_in_order(history: list[Any], number: int) -> float | None:
-    """Return the sum in shard order; a session merged in adds its own sum where it was merged."""
-    total: float | None = None
-    for item in history:
-        value = item.arguments[number] if isinstance(item, Event) else _sum_in_order(item, number)
-        if isinstance(value, int | float):
-            total = (0 if total is None else total) + value
-    return total
-
-
-def _min(known: list[Event], _: Span, number: int) -> Value:
-    return _without_sign_of_zero(min((event.arguments[number] for event in known), key=_comparable))
-
-
-def _max(known: list[Event], _: Span, number: int) -> Value:
-    return _without_sign_of_zero(max((event.arguments[number] for event in known), key=_comparable))
-
-
-def _without_sign_of_zero(value: Value) -> Value:
-    return 0.0 if isinstance(value, float) and value == 0 else value
-
-
-def _comparable(value: Value) -> Any:
-    return value
-
-
-def _first(known: list[Event], _: Span, number: int) -> Value:
-    return min(known, key=lambda event: (event.time_ms, event.number)).arguments[number]
-
-
-def _last(known: list[Event], _: Span, number: int) -> Value:
-    return max(known, key=lambda event: (event.time_ms, event.number)).arguments[number]
-
-
-_AGGREGATES: dict[str, Callable[[list[Event], Span, int], Value]] = {
-    "sum": _sum,
-    "avg": _avg,
-    "min": _min,
-    "max": _max,
-    "first": _first,
-    "last": _last,
-}
+def _tumbling(kind: Tumbling, time_ms: int) -> Bounds:
+    if kind.timezone is not None:
+        return window_around(time_ms, kind.size_ms, kind.offset_ms, kind.timezone)
+    start_ms = kind.offset_ms + (time_ms - kind.offset_ms) // kind.size_ms * kind.size_ms
+    return start_ms, start_ms + kind.size_ms

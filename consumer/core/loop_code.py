@@ -1,0 +1,443 @@
+"""The generated loop: `apply(core, records)`.
+
+For each record, in this order (every rule of the watermark and of late events stands here and nowhere else):
+  1. read; check partition key and time; evaluate lets, filters and arguments; see that there is room for the groups
+     it would open; any fault makes a dead letter, which touches no window and moves no watermark;
+  2. put the event into its windows; one that is dropped by the watermark before the event calls it late; one that has
+     ended by it, and is kept for late events, gives a row at once;
+  3. advance the watermark to the event's time less the bound, never backwards;
+  4. close what is due. If that is more than is asked for at once, stop after this record.
+Names: `v_x` is the field or `let` x, `t1, t2, ...` are intermediate values, `time_ms` is the event's time,
+`watermark_ms` the shard's, `due_ms` a watermark below which nothing is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+from consumer.core.accumulators import Accumulators
+from consumer.core.decode import attribute
+from consumer.core.expressions import Emitter, local
+from consumer.core.group_code import gives_updates
+from consumer.core.times import MAX_TIME_MS, MIN_TIME_MS, epoch_ms_source
+from consumer.pipeline.canonical import names_in
+from consumer.pipeline.model import (
+    Expression,
+    Name,
+    Pipeline,
+    Session,
+    Sliding,
+    Stagger,
+    TimeUnit,
+    Tumbling,
+    Type,
+    Window,
+)
+
+CHUNK = 64
+"""How many records are read at once: few enough to stay in the processor's cache."""
+
+
+class LoopCode:
+    """Writes `apply`. `keys_required`: where a window is aligned, a record without partition key is misrouted."""
+
+    def __init__(
+        self, emit: Emitter, pipeline: Pipeline, accumulators: list[Accumulators], *, keys_required: bool
+    ) -> None:
+        self._emit = emit
+        self._pipeline = pipeline
+        self._windows = pipeline.windows
+        self._accumulators = accumulators
+        self._aligned = any(window.aligned for window in pipeline.windows)
+        self._keys_required = keys_required
+        self._evicts = pipeline.limits.policy == "emit_early"
+        self._ordinal = any(each.needs_ordinal for each in accumulators)
+        self._values: dict[int, list[str]] = {}
+
+    def emit(self) -> None:
+        """Write it."""
+        emit = self._emit
+        with emit.block("def apply(core, records):"):
+            emit.line("watermark_ms = core.watermark_ms")
+            emit.line("due_ms = core.due_ms()")
+            emit.line("room = core.room")
+            emit.line("filtered = taken = 0")
+            if self._ordinal:
+                emit.line("ordinal = core.ordinal")
+            for number, window in enumerate(self._windows):
+                emit.line(f"windows{number} = core.windows[{number}]")
+                if isinstance(window.kind, Session | Stagger):
+                    emit.line(f"dirty{number}, clean{number} = windows{number}.dirty, windows{number}.clean")
+            self._forget_panes()
+            with emit.block(f"for first in range(0, len(records), {CHUNK}):"):
+                emit.line(f"chunk = records[first:first + {CHUNK}]")
+                with emit.block("for record, event in zip(chunk, read(chunk)):"):
+                    self._record()
+                with emit.block("else:"):
+                    emit.line("continue")
+                emit.line("break")
+            emit.line("core.watermark_ms = watermark_ms")
+            emit.line("core.counts.filtered += filtered")
+            emit.line("return taken")
+
+    def _forget_panes(self) -> None:
+        for number, window in enumerate(self._windows):
+            shared = isinstance(window.kind, Sliding) and not self._evicts
+            if (isinstance(window.kind, Tumbling) and number == self._leader(number)) or shared:
+                self._emit.line(f"start{number}_ms = end{number}_ms = 0")
+
+    def _record(self) -> None:
+        emit = self._emit
+        emit.line("taken += 1")
+        if self._ordinal:
+            emit.line("ordinal += 1")
+        if self._evicts:
+            emit.line("rows_before = len(core.rows)")
+        with emit.block("if event.__class__ is Fault:"):
+            emit.line("core.dead_letter(record, event)")
+            emit.line("continue")
+        with emit.block("try:"):
+            self._fields()
+            self._check()
+            self._evaluate()
+        with emit.block("except Fault as fault:"):
+            emit.line("core.dead_letter(record, fault)")
+            emit.line("continue")
+        with self._kept("keep" if self._pipeline.where is not None else None):
+            self._put()
+        if self._pipeline.where is not None:
+            with emit.block("else:"):
+                emit.line("filtered += 1")
+        self._advance()
+
+    def _advance(self) -> None:
+        emit, bound_ms = self._emit, self._pipeline.events.out_of_orderness_ms
+        with emit.block(f"if time_ms - {bound_ms} > watermark_ms:"):
+            emit.line(f"watermark_ms = time_ms - {bound_ms}")
+            with emit.block("if watermark_ms >= due_ms:"):
+                emit.line("due_ms = core.close(watermark_ms)")
+                self._forget_panes()
+                self._order_rows()
+                with emit.block("if watermark_ms >= due_ms:"):
+                    emit.line("break")
+        self._order_rows()
+
+    def _order_rows(self) -> None:
+        if self._evicts:
+            self._emit.line("core.order_rows(rows_before)")
+
+    @contextmanager
+    def _kept(self, condition: str | None) -> Iterator[None]:
+        """Write what follows under a condition, if there is one."""
+        if condition is None:
+            yield
+            return
+        with self._emit.block(f"if {condition}:"):
+            before = len(self._emit.lines)
+            yield
+            if len(self._emit.lines) == before:
+                self._emit.line("pass")
+
+    # Step 1
+
+    def _fields(self) -> None:
+        emit = self._emit
+        used = self._used_names()
+        for field in self._pipeline.events.fields:
+            if field.name in used or field.type is Type.TIMESTAMP:
+                emit.line(f"{local(field.name)} = event.{attribute(field.name)}")
+            if field.type is Type.TIMESTAMP:
+                self._timestamp(field.name, field.unit, nullable=field.nullable)
+
+    def _timestamp(self, name: str, unit: TimeUnit, *, nullable: bool) -> None:
+        emit, value = self._emit, local(name)
+        with emit.block(f"if {value}.__class__ is str:"):
+            with emit.block("try:"):
+                emit.line(f"{value} = seconds_ms[{value}[:20]] + fraction_ms[{value}[20:]]")
+            with emit.block("except KeyError:"):
+                emit.line(f"{value} = text_time({name!r}, {value}, read_time)")
+        with emit.block(f"elif {value} is not None:" if nullable else "else:"):
+            if unit is not TimeUnit.MILLISECONDS:
+                emit.line(f"{value} = {epoch_ms_source(value, unit)}")
+            with emit.block(f"if not {MIN_TIME_MS} <= {value} <= {MAX_TIME_MS}:"):
+                emit.line(f"check_time({name!r}, {value})")
+
+    def _used_names(self) -> set[str]:
+        """Return what expressions, keys and checks refer to."""
+        pipeline = self._pipeline
+        roots: list[Expression | None] = [let.expression for let in pipeline.lets]
+        roots.append(pipeline.where)
+        for window in pipeline.windows:
+            roots += [window.where, *window.by, *(each for column in window.select for each in column.arguments)]
+        names = set().union(*(names_in(root) for root in roots if root is not None))
+        return names | {pipeline.events.time or "", (pipeline.source.partition_key or "") if self._aligned else ""}
+
+    def _check(self) -> None:
+        emit, pipeline = self._emit, self._pipeline
+        if self._aligned:
+            assert pipeline.source.partition_key is not None
+            key = local(pipeline.source.partition_key)
+            fields = {field.name: field for field in pipeline.events.fields}
+            text = key if fields[pipeline.source.partition_key].type is Type.STRING else f"str({key})"
+            known = "" if self._keys_required else " and record.partition_key is not None"
+            with emit.block(f"if record.partition_key != {text}{known}:"):
+                emit.line("raise Fault(faults.MISROUTED, 'the partition key is not the text of its field')")
+        if pipeline.events.time is None:
+            emit.line("time_ms = record.arrival_ms")
+            return
+        emit.line(f"time_ms = {local(pipeline.events.time)}")
+        if pipeline.events.max_future_ms is not None:
+            emit.line("arrival_ms = record.arrival_ms")
+            with emit.block(f"if arrival_ms is not None and time_ms > arrival_ms + {pipeline.events.max_future_ms}:"):
+                emit.line("raise Fault(faults.FUTURE_TIMESTAMP, 'ahead of its arrival by more than max_future')")
+
+    def _evaluate(self) -> None:
+        """Write lets, the filters, all arguments, and whether there is room."""
+        emit = self._emit
+        for let in self._pipeline.lets:
+            emit.line(f"{local(let.name)} = {emit.value(let.expression)}")
+        if self._pipeline.where is None:
+            self._arguments()
+            self._room()
+            return
+        emit.line(f"keep = {emit.condition(self._pipeline.where)}")
+        with self._kept("keep"):
+            self._arguments()
+            self._room()
+
+    def _arguments(self) -> None:
+        known: dict[Any, str] = {}
+        for number, window in enumerate(self._windows):
+            arguments = self._accumulators[number].arguments
+            if window.where is None:
+                known |= {each: self._emit.value(each) for each in arguments if each not in known}
+                self._values[number] = [known[each] for each in arguments]
+        for number, window in enumerate(self._windows):
+            if window.where is None:
+                continue
+            self._emit.line(f"keep{number} = {self._emit.condition(window.where)}")
+            own = dict(known)
+            with self._kept(f"keep{number}"):
+                for each in self._accumulators[number].arguments:
+                    if each not in own:
+                        own[each] = self._emit.value(each)
+            self._values[number] = [own[each] for each in self._accumulators[number].arguments]
+
+    def _room(self) -> None:
+        """Write the checks that refuse a record for what it would open or add."""
+        emit = self._emit
+        for number, accumulators in enumerate(self._accumulators):
+            if accumulators.refusals():
+                with self._kept(self._condition(number)), emit.block(f"for groups in {self._joins(number)}:"):
+                    accumulators.emit_refusal(emit, self._values[number])
+        if self._evicts:
+            return
+        with emit.block(f"if room.left < {sum(map(_groups_max, self._windows))}:"):
+            emit.line("opened = 0")
+            for number in range(len(self._windows)):
+                with self._kept(self._condition(number)):
+                    emit.line(f"opened += {self._joins(number)}.count([])")
+            with emit.block("if opened > room.left:"):
+                emit.line("raise Fault(faults.STATE_LIMIT, 'it would open more groups than limits.groups')")
+
+    def _joins(self, number: int) -> str:
+        return f"windows{number}.joins({_key(self._windows[number])}, time_ms, watermark_ms)"
+
+    def _condition(self, number: int) -> str | None:
+        return None if self._windows[number].where is None else f"keep{number}"
+
+    # Step 2
+
+    def _leader(self, number: int) -> int:
+        """Return the first of the neighbouring tumbling windows that share this one's edges: one look serves all."""
+        span = _span(self._windows[number])
+        while number > 0 and span is not None and _span(self._windows[number - 1]) == span:
+            number -= 1
+        return number
+
+    def _put(self) -> None:
+        for leader, numbers in groupby(range(len(self._windows)), key=self._leader):
+            kind = self._windows[leader].kind
+            if isinstance(kind, Tumbling):
+                self._tumbling(leader, list(numbers))
+            elif isinstance(kind, Sliding):
+                self._sliding(leader)
+            else:
+                self._keyed(leader, kind)
+
+    def _tumbling(self, leader: int, numbers: list[int]) -> None:
+        emit, window = self._emit, self._windows[leader]
+        start, end = f"start{leader}_ms", f"end{leader}_ms"
+        emit.line(f"# {', '.join(self._windows[number].name for number in numbers)}")
+        with emit.block(f"if not {start} <= time_ms < {end}:"):
+            emit.line(f"{start}, {end} = windows{leader}.bounds(time_ms)")
+            with emit.block(f"if {end} + {window.allowed_lateness_ms - 1} <= watermark_ms:"):
+                for number in numbers:
+                    with self._kept(self._condition(number)):
+                        emit.line(f"core.late(record, {number}, {start}, {end}, time_ms, watermark_ms)")
+                emit.line(f"{end} = {start}")
+            with emit.block("else:"):
+                for number in numbers:
+                    emit.line(f"pane{number} = windows{number}.pane({start}, {end})")
+                    emit.line(f"dirty{number}, clean{number} = pane{number}.dirty, pane{number}.clean")
+                emit.line(f"due_ms = min(due_ms, windows{leader}.due_ms())")
+        with emit.block(f"if time_ms < {end}:"):
+            for number in numbers:
+                with self._kept(self._condition(number)):
+                    self._group_of_pane(number, [f"windows{number}.opened(pane{number}, key)"] if self._evicts else [])
+                    self._accumulators[number].emit_add(emit, self._values[number])
+                    if gives_updates(window):
+                        with emit.block(f"if {end} - 1 <= watermark_ms:"):
+                            emit.line(f"core.update({number}, key, group, {start}, {end})")
+
+    def _group_of_pane(self, number: int, opened: list[str]) -> None:
+        """Write how the group of an event is found in a pane, or opened; `opened` is what else is to be done then."""
+        emit = self._emit
+        emit.line(f"key = {_key(self._windows[number])}")
+        emit.line(f"group = dirty{number}.get(key)")
+        with emit.block("if group is None:"):
+            emit.line(f"group = clean{number}.pop(key, None)")
+            with emit.block("if group is None:"):
+                if self._evicts:
+                    emit.line("core.make_room()")
+                emit.line(f"group = Group{number}()")
+                if isinstance(self._windows[number].kind, Tumbling):
+                    emit.line("room.left -= 1")
+                for line in opened:
+                    emit.line(line)
+            emit.line(f"dirty{number}[key] = group")
+
+    def _sliding(self, number: int) -> None:
+        emit, window = self._emit, self._windows[number]
+        emit.line(f"# {window.name}")
+        with self._kept(self._condition(number)):
+            if self._evicts:
+                self._sliding_apart(number)
+                return
+            bounds = f"start{number}_ms, end{number}_ms, first{number}_ms, last{number}_ms"
+            with emit.block(f"if not start{number}_ms <= time_ms < end{number}_ms:"):
+                emit.line(f"{bounds} = windows{number}.bounds(time_ms)")
+                emit.line(f"dirty{number} = None")
+            self._late_for_some(number, f"first{number}_ms <= watermark_ms")
+            with emit.block(f"if last{number}_ms > watermark_ms:"):
+                with emit.block(f"if dirty{number} is None:"):
+                    emit.line(f"pane{number} = windows{number}.pane(start{number}_ms)")
+                    emit.line(f"dirty{number}, clean{number} = pane{number}.dirty, pane{number}.clean")
+                self._group_of_pane(
+                    number,
+                    [
+                        f"windows{number}.opened(start{number}_ms, key, watermark_ms)",
+                        f"due_ms = min(due_ms, windows{number}.due_ms())",
+                    ],
+                )
+                self._accumulators[number].emit_add(emit, self._values[number])
+                if gives_updates(window):
+                    ended = f"if first{number}_ms - {window.allowed_lateness_ms} <= watermark_ms:"
+                    with (
+                        emit.block(ended),
+                        emit.block(f"for due in windows{number}.updates(key, time_ms, watermark_ms):"),
+                    ):
+                        emit.line(f"core.revise({number}, due)")
+
+    def _late_for_some(self, number: int, condition: str) -> None:
+        kind = self._windows[number].kind
+        assert isinstance(kind, Sliding)
+        loop = f"for start_ms in windows{number}.late(time_ms, watermark_ms):"
+        with self._emit.block(f"if {condition}:"), self._emit.block(loop):
+            end = f"start_ms + {kind.size_ms}"
+            self._emit.line(f"core.late(record, {number}, start_ms, {end}, time_ms, watermark_ms)")
+
+    def _sliding_apart(self, number: int) -> None:
+        emit, window = self._emit, self._windows[number]
+        self._late_for_some(number, "time_ms <= watermark_ms")
+        emit.line(f"key = {_key(window)}")
+        with emit.block(f"for group, start_ms in windows{number}.place(key, time_ms, watermark_ms):"):
+            emit.line("pass")
+            self._accumulators[number].emit_add(emit, self._values[number])
+            if gives_updates(window):
+                assert isinstance(window.kind, Sliding)
+                with emit.block(f"if start_ms + {window.kind.size_ms - 1} <= watermark_ms:"):
+                    emit.line(f"core.revise({number}, windows{number}.update(key, start_ms))")
+        emit.line(f"due_ms = min(due_ms, windows{number}.due_ms())")
+
+    def _keyed(self, number: int, kind: Session | Stagger) -> None:
+        emit, window = self._emit, self._windows[number]
+        emit.line(f"# {window.name}")
+        with self._kept(self._condition(number)):
+            emit.line(f"key = {_key(window)}")
+            emit.line(f"group = dirty{number}.get(key)")
+            with emit.block("if group is None:"):
+                emit.line(f"group = clean{number}.pop(key, None)")
+                with emit.block("if group is not None:"):
+                    emit.line(f"dirty{number}[key] = group")
+            with emit.block(f"if group.__class__ is Group{number} and {_stays_one(kind)}:"):
+                if isinstance(kind, Stagger):
+                    emit.line("pass")
+                else:
+                    with emit.block("if time_ms > group.last_ms:"):
+                        emit.line("group.last_ms = time_ms")
+            with emit.block("else:"):
+                if self._evicts:
+                    with emit.block(f"if [] in windows{number}.joins(key, time_ms, watermark_ms):"):
+                        emit.line("core.make_room()")
+                emit.line(f"group = windows{number}.place(key, time_ms, watermark_ms)")
+                end = f"time_ms + {_alone_ms(kind)}"
+                with emit.block("if group is None:"):
+                    emit.line(f"core.late(record, {number}, time_ms, {end}, time_ms, watermark_ms)")
+                with emit.block("else:"):
+                    emit.line(f"due_ms = min(due_ms, windows{number}.due_ms())")
+            self._add_keyed(number)
+
+    def _add_keyed(self, number: int) -> None:
+        emit, window = self._emit, self._windows[number]
+        with emit.block("if group is not None:"):
+            emit.line("pass")
+            self._accumulators[number].emit_add(emit, self._values[number])
+            if gives_updates(window):
+                with emit.block("if not group.pending:"):
+                    emit.line(f"windows{number}.change(key, group)")
+                emit.line(f"end_ms = windows{number}.end_ms(group)")
+                with emit.block("if end_ms - 1 <= watermark_ms:"):
+                    emit.line(f"core.update({number}, key, group, group.first_ms, end_ms)")
+                with emit.block("else:"):
+                    emit.line(f"due_ms = min(due_ms, windows{number}.due_ms())")
+
+
+def _alone_ms(kind: Session | Stagger) -> int:
+    return kind.gap_ms if isinstance(kind, Session) else kind.size_ms
+
+
+def _stays_one(kind: Session | Stagger) -> str:
+    """Return the condition under which an event changes nothing but the end of a key's only group."""
+    if isinstance(kind, Stagger):
+        return f"group.first_ms <= time_ms < group.first_ms + {kind.size_ms}"
+    fits = "" if kind.max_length_ms is None else f" and time_ms - group.first_ms <= {kind.max_length_ms}"
+    return f"group.first_ms <= time_ms <= group.last_ms + {kind.gap_ms}{fits}"
+
+
+def _span(window: Window) -> object:
+    """Return what decides where a tumbling window's panes begin, end, and are late; None for other windows."""
+    if not isinstance(window.kind, Tumbling):
+        return None
+    return window.kind, window.allowed_lateness_ms, window.emit
+
+
+def _groups_max(window: Window) -> int:
+    """Return how many groups of a window one event can open."""
+    return -(-window.kind.size_ms // window.kind.every_ms) if isinstance(window.kind, Sliding) else 1
+
+
+def _key(window: Window) -> str:
+    parts = [_key_part(name) for name in window.by]
+    return parts[0] if len(parts) == 1 else f"({''.join(f'{part}, ' for part in parts)})"
+
+
+def _key_part(name: Name) -> str:
+    """Return the source of a part of a group's key; -0.0 is the same group as 0.0."""
+    value = local(name.name)
+    if name.type is not Type.FLOAT:
+        return value
+    return f"({value} + 0.0 if {value} is not None else None)" if name.nullable else f"({value} + 0.0)"
