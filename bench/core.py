@@ -9,20 +9,32 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import sys
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from bench import core_report
 from bench.core_contestants import Contest
-from bench.core_events import SIZES, Recipe
+from bench.core_events import HEADLINE_BYTES, Recipe
 from bench.core_jobs import HEADLINE, JOBS
 from bench.core_measure import compare, sliding_curve
 from bench.core_report import Measured, tell
 from consumer.errors import EXIT_FAILURE, EXIT_OK, StreamgaugeError
 from consumer.runtime import clock
 
-FULL, QUICK = (20_000, 100_000, 5), (3_000, 10_000, 2)
-"""Events of each cell of the table, those of the headline and of the curve, and how often each is measured."""
+
+class Scale(NamedTuple):
+    """Events of each cell of the table, by their size; those of the headline and of the curve; repeats of both."""
+
+    table: Mapping[int, int]
+    table_repeats: int
+    headline: int
+    headline_repeats: int
+
+
+FULL = Scale({100: 20_000, 500: 20_000, 5_000: 8_000}, 3, 50_000, 5)
+QUICK = Scale({100: 2_000, 500: 2_000, 5_000: 1_000}, 1, 5_000, 2)
 
 TABLE = ("streamgauge", "dicts", "bytewax", "polars")
 HEADLINE_NAMES = (*TABLE, "streamgauge_lines", "lines_alone")
@@ -32,7 +44,7 @@ def main() -> int:
     """Measure, print, write; EXIT_OK whatever the figures are, EXIT_FAILURE if the results differ."""
     options = _parser().parse_args()
     try:
-        measured = measure(*(QUICK if options.quick else FULL))
+        measured = measure(QUICK if options.quick else FULL)
     except StreamgaugeError as error:
         tell(str(error))
         return EXIT_FAILURE
@@ -45,17 +57,18 @@ def main() -> int:
     return EXIT_OK
 
 
-def measure(events: int, headline_events: int, repeats: int) -> Measured:
+def measure(scale: Scale) -> Measured:
     """Measure everything; StreamgaugeError if those who are compared come to different results."""
     table = {}
-    for size in SIZES:
-        records = Recipe(events, size).records()
+    for size, events in scale.table.items():
         tell(f"{len(JOBS)} jobs with events of {size} bytes")
-        table[size] = {job.name: compare(Contest(job, records), TABLE, repeats) for job in JOBS}
+        records = Recipe(events, size).records()
+        table[size] = {job.name: compare(Contest(job, records), TABLE, scale.table_repeats) for job in JOBS}
     tell("the headline")
-    headline = compare(Contest(HEADLINE, Recipe(headline_events, SIZES[0]).records()), HEADLINE_NAMES, repeats)
+    contest = Contest(HEADLINE, Recipe(scale.headline, HEADLINE_BYTES).records())
+    headline = compare(contest, HEADLINE_NAMES, scale.headline_repeats)
     tell("sliding windows")
-    return Measured(table, headline, sliding_curve(headline_events, repeats))
+    return Measured(table, headline, sliding_curve(scale.headline, scale.headline_repeats))
 
 
 def write(measured: Measured) -> None:

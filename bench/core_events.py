@@ -18,13 +18,13 @@ from consumer.records import Record
 
 SIZES = (100, 500, 5_000)
 """About how many bytes an event has."""
+HEADLINE_BYTES = 100
 
 OUT_OF_ORDERNESS_MS = 10_000
 
 _START_MS = 1_790_000_000_000
 _DISORDER_MS = 8_000
 _VISITORS_AT_ONCE = 300
-_VISIT_EVENTS = (5, 25)
 _USERS = 3_000
 _PAGES = tuple(f"/{number}" for number in range(20))
 _KINDS = ("view", "view", "view", "cart", "buy", "bot")
@@ -34,17 +34,21 @@ _SEQUENCE = 49590338271490256608559692538361571095921575989136588898
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """`events` of about `size_bytes`, one every `every_us` microseconds of event time; the same seed, the same ones."""
+    """`events` of about `size_bytes`, one every `every_us` microseconds of event time; the same seed, the same ones.
+
+    A visit has at least and at most so many events, and gives one row: so the shorter, the dearer an event is.
+    """
 
     events: int
     size_bytes: int
     every_us: int = 3_600
+    visit_events: tuple[int, int] = (5, 25)
     seed: int = 20_26
 
     def records(self) -> list[Record]:
         """Return the records, in shard order."""
         chance = random.Random(self.seed)
-        visitors = _visitors(chance)
+        visitors = _visitors(chance, *self.visit_events)
         paddings = [_padding(self.size_bytes, random.Random(number)) for number in range(_PADDINGS)]
         return [
             _record(number, next(visitors), _START_MS + number * self.every_us // 1000, chance, chance.choice(paddings))
@@ -52,17 +56,17 @@ class Recipe:
         ]
 
 
-def _visitors(chance: random.Random) -> Iterator[str]:
+def _visitors(chance: random.Random, least: int, most: int) -> Iterator[str]:
     """Yield who acts next: some hundred visitors at once, each for some events; users come back in turn."""
     names = (f"u{number % _USERS:05d}" for number in count())
     present = [next(names) for _ in range(_VISITORS_AT_ONCE)]
-    left = [chance.randint(*_VISIT_EVENTS) for _ in present]
+    left = [chance.randint(least, most) for _ in present]
     while True:
         place = chance.randrange(len(present))
         yield present[place]
         left[place] -= 1
         if not left[place]:
-            present[place], left[place] = next(names), chance.randint(*_VISIT_EVENTS)
+            present[place], left[place] = next(names), chance.randint(least, most)
 
 
 def _record(number: int, user: str, clock_ms: int, chance: random.Random, padding: bytes) -> Record:

@@ -20,8 +20,8 @@ from consumer.records import Record
 PANES = (2, 5, 20, 100)
 """Panes a window; as many windows an event is in."""
 
-_EVERY_US = 1_000
-"""Between events of the curve, in their own time: a thousand a pane, of five kinds."""
+_EVERY_US = 2_000
+"""Between events of the curve, in their own time: five hundred a pane, of four kinds."""
 
 
 class DisagreementError(StreamgaugeError):

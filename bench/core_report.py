@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from bench import plot
+from bench.core_events import HEADLINE_BYTES
 from bench.core_measure import PANES, Timing
 from bench.report import Figure
 
@@ -151,7 +152,8 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _headline(headline: Mapping[str, Timing]) -> Iterator[str]:
-    yield "The headline: a filter, a derived value, tumbling windows and sessions with five aggregates each, 100 B:"
+    job = "a filter, a derived value, tumbling windows and sessions with five aggregates each"
+    yield f"The headline: {job}, events of {HEADLINE_BYTES} B:"
     yield ""
     yield "| | events a second | lowest | highest | µs an event |"
     yield "|---|---:|---:|---:|---:|"
