@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint bench bench-core bench-memory clean lock
+.PHONY: help demo test deep fuzz lint bench bench-core bench-memory clean lock
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -27,6 +27,9 @@ demo: $(STAMP) ## run the whole thing here: a stream, the real daemon, a kill, a
 
 test: $(STAMP) lint ## run all fast tests, the ones with the real daemon included
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+deep: $(STAMP) ## run the tests that take long or much memory
+	$(BIN)/python -m pytest -m deep $(ARGS)
 
 fuzz: $(STAMP) ## check a million random inputs (some minutes); ARGS="--cases N --seed S"
 	$(BIN)/python -m tests.fuzz $(ARGS)
