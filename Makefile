@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deep fuzz lint bench bench-core bench-memory clean lock
+.PHONY: help demo test deep deep-tests simulate chaos fuzz lint bench bench-commit bench-core bench-memory clean lock
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -28,8 +28,19 @@ demo: $(STAMP) ## run the whole thing here: a stream, the real daemon, a kill, a
 test: $(STAMP) lint ## run all fast tests, the ones with the real daemon included
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
-deep: $(STAMP) ## run the tests that take long or much memory
+deep: deep-tests ## run everything that takes long: some hours
+	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m consumer.testing.simulation --seeds 1..50000 --jobs $(WORKERS)
+	$(BIN)/python -m tests.chaos
+
+deep-tests: $(STAMP) ## run the tests that take long or much memory
 	$(BIN)/python -m pytest -m deep $(ARGS)
+
+simulate: $(STAMP) ## simulate workers, leases, faults and reshards: ARGS="--seeds 1..1000" (or --seed N --trace)
+	$(BIN)/python -m consumer.testing.simulation --jobs $(WORKERS) $(ARGS)
+
+chaos: $(STAMP) ## kill, pause and reshard real workers (an hour or more): ARGS="--kills 10 --pauses 2 --reshards 2"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 fuzz: $(STAMP) ## check a million random inputs (some minutes); ARGS="--cases N --seed S"
 	$(BIN)/python -m tests.fuzz $(ARGS)
@@ -45,6 +56,9 @@ bench: $(STAMP) ## measure the whole service; figures go to bench/results.json
 bench-core: $(STAMP) ## measure the core beside code by hand, Bytewax and polars
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	$(BIN)/python -m bench.core $(ARGS)
+
+bench-commit: $(STAMP) ## measure commits and restores by what is held and what has changed
+	$(BIN)/python -m bench.commit $(ARGS)
 
 bench-memory: $(STAMP) ## measure memory, pauses and limits of the core
 	$(BIN)/python -m bench.memory $(ARGS)

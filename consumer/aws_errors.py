@@ -64,6 +64,7 @@ _CODES: Mapping[Meaning, frozenset[str]] = {
             "ResourceInUseException",
             "ServiceUnavailable",
             "TransactionConflictException",
+            "TransactionInProgressException",  # the client's own repeat of it
         }
     ),
     Meaning.INTERNAL: frozenset({"InternalError", "InternalFailure", "InternalServerError"}),

@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,11 @@ from consumer.environment import environment
 from consumer.errors import EXIT_FAILURE, EXIT_USAGE, StreamgaugeError
 
 if TYPE_CHECKING:
+    from consumer.entrypoints.state import Site
+
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
+
+_Run = Callable[[argparse.Namespace], int]
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 """Ctrl-C: what a shell says of a command that the signal ended."""
@@ -61,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_process(commands)
     _add_test(commands)
     _add_doctor(commands)
+    _add_state(commands)
     _add_demo(commands)
     _add_emulator(commands)
     return parser
@@ -126,11 +131,47 @@ def _add_doctor(commands: _Commands) -> None:
     command.set_defaults(run=_doctor)
 
 
+def _add_state(commands: _Commands) -> None:
+    command = commands.add_parser(
+        "state",
+        help="look into a pipeline's state, save, restore or reset it",
+        description="Look into a pipeline's state, save, restore or reset it. list, show and export only read.",
+    )
+    actions = command.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = _add_action(actions, "list", "tell of all shards, one a line", _state_list)
+    showing = _add_action(actions, "show", "tell everything of one shard", _state_show, "SHARD", "its name, or number")
+    for action in (listing, showing):
+        action.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_action(
+        actions, "export", "write the whole state to files; workers may run", _state_export, "DIR", "an empty directory"
+    )
+    importing = _add_action(
+        actions, "import", "go on from an export; all workers stopped", _state_import, "DIR", "what export has written"
+    )
+    importing.add_argument("--yes", action="store_true", help="replace the state that is there")
+    importing.add_argument("--accept-gap", action="store_true", help="even if the stream may have lost records since")
+    resetting = _add_action(actions, "reset", "forget the state and count anew; all workers stopped", _state_reset)
+    resetting.add_argument("--yes", action="store_true", help="do it")
+
+
+def _add_action(
+    actions: _Commands, name: str, text: str, run: _Run, operand: str | None = None, operand_help: str = ""
+) -> argparse.ArgumentParser:
+    """Add an action of `state`, with what it is about, if anything, before the pipeline file."""
+    action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    if operand is not None:
+        action.add_argument(operand.lower(), metavar=operand, help=operand_help)
+    action.add_argument("file", type=Path, metavar="FILE", help="the pipeline file")
+    action.set_defaults(run=run)
+    return action
+
+
 def _add_demo(commands: _Commands) -> None:
     command = commands.add_parser("demo", help="watch a worker survive kill -9, without AWS")
     command.add_argument("--events", type=int, default=200_000, help="how many events to send (%(default)s)")
     command.add_argument("--shards", type=int, default=4, help="how many shards the stream has (%(default)s)")
     command.add_argument("--no-kill", action="store_true", help="do not kill the worker half-way")
+    command.add_argument("--no-reshard", action="store_true", help="do not split and merge shards meanwhile")
     command.add_argument("--keep", action="store_true", help="leave everything running to play with")
     command.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     command.set_defaults(run=_demo)
@@ -203,6 +244,48 @@ def _doctor(options: argparse.Namespace) -> int:
     return doctor(options.file, environment(), out=sys.stdout)
 
 
+def _site(options: argparse.Namespace) -> Site:
+    from consumer.entrypoints.state import open_site  # noqa: PLC0415 - each command imports what it needs alone
+
+    return open_site(options.file, environment(), out=sys.stdout, err=sys.stderr)
+
+
+def _state_list(options: argparse.Namespace) -> int:
+    from consumer.entrypoints.state import list_states  # noqa: PLC0415 - each command imports what it needs alone
+
+    return list_states(_site(options), as_json=options.json)
+
+
+def _state_show(options: argparse.Namespace) -> int:
+    from consumer.entrypoints.state import show  # noqa: PLC0415 - each command imports what it needs alone
+
+    return show(_site(options), options.shard, as_json=options.json)
+
+
+def _state_export(options: argparse.Namespace) -> int:
+    from consumer.entrypoints.state import export_state  # noqa: PLC0415 - each command imports what it needs alone
+
+    return export_state(_site(options), Path(options.dir))
+
+
+def _state_import(options: argparse.Namespace) -> int:
+    from consumer.entrypoints.state import import_state  # noqa: PLC0415 - each command imports what it needs alone
+
+    return import_state(_site(options), Path(options.dir), replace=options.yes, accept_gap=options.accept_gap)
+
+
+def _state_reset(options: argparse.Namespace) -> int:
+    from consumer.entrypoints.state import reset  # noqa: PLC0415 - each command imports what it needs alone
+
+    if not options.yes:
+        sys.stderr.write(
+            "streamgauge state reset: this forgets all that was counted, and counts the stream anew; export the state "
+            "first if in doubt. Nothing was changed: say --yes\n"
+        )
+        return EXIT_USAGE
+    return reset(_site(options))
+
+
 def _demo(options: argparse.Namespace) -> int:
     from consumer.entrypoints.demo import demo  # noqa: PLC0415 - each command imports what it needs alone
 
@@ -210,6 +293,7 @@ def _demo(options: argparse.Namespace) -> int:
         events=options.events,
         shards=options.shards,
         kill=not options.no_kill,
+        reshard=not options.no_reshard,
         keep=options.keep,
         json_output=options.json,
     )

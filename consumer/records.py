@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import md5
 from typing import Any, NamedTuple
 
 import msgspec
@@ -45,6 +46,22 @@ class Position(NamedTuple):
         """Return the position of a record whose sequence number is known."""
         assert record.sequence_number is not None
         return cls(int(record.sequence_number), record.sub_sequence_number)
+
+
+class HashRange(NamedTuple):
+    """The hash keys of a shard, both ends included: it gets the records whose partition key hashes into it."""
+
+    first: int
+    last: int
+
+    def holds(self, hash_key: int) -> bool:
+        """Tell whether a hash key lies in the range."""
+        return self.first <= hash_key <= self.last
+
+
+def hash_key(partition_key: str) -> int:
+    """Return what Kinesis makes of a partition key: its MD5 as an integer of 128 bits."""
+    return int.from_bytes(md5(partition_key.encode(), usedforsecurity=False).digest())
 
 
 class Row(NamedTuple):

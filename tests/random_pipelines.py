@@ -190,7 +190,7 @@ class PipelineMaker:
             dead_letter=pick([None, StdoutSink(), StdoutSink()]),
             state=State("table", "bucket", 5000, 1000),
             limits=self._limits(windows),
-            worker=Worker("random", None, 9102, ()),
+            worker=Worker("random", None, 9102, "keep", ()),
         )
 
     def _let(self, number: int) -> Let:

@@ -43,7 +43,7 @@ _CHANGES = {
 
 def records(random: Random, count: int) -> list[Record]:
     """Return one shard's records in order, in plain JSON."""
-    return [item for item in _Stream(random, _PLAIN, START_MS, 1).items(count) if isinstance(item, Record)]
+    return [item for item in Stream(random, _PLAIN, START_MS, 1).items(count) if isinstance(item, Record)]
 
 
 def inputs(random: Random, pipeline: Pipeline, count: int) -> list[Item]:
@@ -51,16 +51,20 @@ def inputs(random: Random, pipeline: Pipeline, count: int) -> list[Item]:
 
     Some streams are raw lines: their records have a number and nothing else.
     """
-    zone = zone_of(pipeline)
-    start_ms = START_MS
-    if zone is not None:
-        before = _CHANGES[zone] - timedelta(days=1)
-        start_ms = round(before.timestamp() * 1000) + random.choice([0, 123])
-    items = _Stream(random, pipeline.events, start_ms, step_ms(pipeline)).items(count)
+    items = Stream(random, pipeline.events, start_ms(random, pipeline), step_ms(pipeline)).items(count)
     if pipeline.events.time is not None and random.random() < 0.1:
         lines = [item for item in items if isinstance(item, Record)]
         return [Record(line.data, sub_sequence_number=number) for number, line in enumerate(lines, 1)]
     return items
+
+
+def start_ms(random: Random, pipeline: Pipeline) -> int:
+    """Return when a stream for a pipeline begins."""
+    zone = zone_of(pipeline)
+    if zone is None:
+        return START_MS
+    before = _CHANGES[zone] - timedelta(days=1)
+    return round(before.timestamp() * 1000) + random.choice([0, 123])
 
 
 def is_raw(items: list[Item]) -> bool:
@@ -68,41 +72,58 @@ def is_raw(items: list[Item]) -> bool:
     return any(isinstance(item, Record) and item.sequence_number is None for item in items)
 
 
-class _Stream:
-    def __init__(self, random: Random, events: Events, start_ms: int, step: int) -> None:
+class Stream:
+    """Makes records of a format. `step` is how many milliseconds one step of time is; `cuts`: some are cut off.
+
+    What is cut off may still be read, with another time.
+    """
+
+    def __init__(self, random: Random, events: Events, start_ms: int, step: int, *, cuts: bool = True) -> None:
         self._random = random
         self._events = events
         self._start_ms = start_ms
         self._step_ms = step
+        self._cuts = cuts
 
     def items(self, count: int) -> list[Item]:
+        """Return one shard's records and idle decisions."""
         random, time_ms = self._random, self._start_ms
         made: list[Item] = []
         for number in range(count):
-            time_ms += random.choice(_STEPS) * self._step_ms
+            time_ms = self.after(time_ms)
             if random.random() < 0.03 and self._events is not _PLAIN:
-                made.append(Idle(time_ms + random.choice([-50, 0, 20, 200]) * self._step_ms))
-            data, key = self._record(time_ms)
+                made.append(self.idle(time_ms))
+            data, key = self.event(time_ms)
             arrival_ms = self._start_ms + 30 * (number // 4) * self._step_ms
             made.append(Record(data, key, str(10**55 + number // 2), number % 2, arrival_ms))
         return made
 
-    def _record(self, time_ms: int) -> tuple[bytes, str]:
+    def after(self, time_ms: int) -> int:
+        """Return the time of the next event."""
+        return time_ms + self._random.choice(_STEPS) * self._step_ms
+
+    def idle(self, time_ms: int) -> Idle:
+        """Return an idle decision near the time of an event."""
+        return Idle(time_ms + self._random.choice([-50, 0, 20, 200]) * self._step_ms)
+
+    def event(self, time_ms: int, **values: Any) -> tuple[bytes, str]:
+        """Return a record's bytes and its partition key: `user`, or what `values` have; some records are bad."""
         random = self._random
         if random.random() < 0.05:
             return random.choice(_BROKEN), "a"
-        user = random.choice("abc")
-        event: dict[str, Any] = {"user": user, "at": time_ms}
-        values: dict[Type, Callable[[], Any]] = {TIMESTAMP: lambda: random.choice([time_ms, 0])}
+        event: dict[str, Any] = {"user": random.choice("abc"), "at": time_ms} | values
+        makers: dict[Type, Callable[[], Any]] = {TIMESTAMP: lambda: random.choice([time_ms, 0])}
         for field in self._events.fields:
             if field.name in event or (field.nullable and random.random() < 0.3):
                 continue
-            event[field.name] = values.get(field.type, lambda of=field.type: random.choice(VALUES[of]))()
+            event[field.name] = makers.get(field.type, lambda of=field.type: random.choice(VALUES[of]))()
         data = self._compressed(self._encoded(event))
-        return self._damaged(data), user if random.random() < 0.95 else "elsewhere"
+        key = str(next(iter(values.values()), event["user"]))
+        return self._damaged(data), key if random.random() < 0.95 else "elsewhere"
 
     def _damaged(self, data: bytes) -> bytes:
-        return data[: self._random.randrange(len(data))] if self._random.random() < 0.02 else data
+        cut = self._cuts and self._random.random() < 0.02
+        return data[: self._random.randrange(len(data))] if cut else data
 
     # -- the bytes of an event
 

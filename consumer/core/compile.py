@@ -8,6 +8,7 @@ from __future__ import annotations
 import linecache
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,7 +32,9 @@ from consumer.pipeline.model import Pipeline, Session, Sliding, Stagger, Tumblin
 from consumer.records import Record, Row
 
 if TYPE_CHECKING:
-    from consumer.core.processor import Core
+    from consumer.core.loop_state import Core
+
+Apply = Callable[["Core", Sequence[Record]], int]
 
 _BIG = 1
 """Code of the msgpack extension for ints beyond 64 bits: their decimal text."""
@@ -41,17 +44,17 @@ _BIG = 1
 class WindowProgram:
     """The generated functions of one window.
 
-    `row_id` takes the core, the key, the window's start, revision, part, and `late_at_ms` (see ids.py). `row` takes the
-    core, that id, the key, the group, the window's start and end, the revision, whether it is final, and the members
-    that not all rows have.
+    `row_id` takes the core, the key, the window's start, revision, part, `late_at_ms` (see ids.py), and the origin: the
+    shard whose events the group holds. `row` takes the origin, the id, the key, the group, the window's start and end,
+    the revision, whether it is final, and the members that not all rows have.
     """
 
     window: Window
     hash: str
     keep: Keep
     shape: Shape
-    row_id: Callable[[Core, Key, int, int, int | None, int | None], str]
-    row: Callable[[Core, str, Key, Group, int, int, int, bool, dict[str, Any]], Row]
+    row_id: Callable[[Core, Key, int, int, int | None, int | None, str], str]
+    row: Callable[[str, str, Key, Group, int, int, int, bool, dict[str, Any]], Row]
 
     def open(self, room: Room) -> Windows:
         """Return a shard's windows, none open yet."""
@@ -88,13 +91,15 @@ class Program:
     """A compiled pipeline: shared by all shards, holds no state. `source` is the generated module's text.
 
     `apply` returns how many of the records it has taken: not all if it stops to have what it closed sent first.
+    `above_floors()` is the same for a shard with floors: most never need it, so it is compiled when it is asked for.
     """
 
     pipeline: Pipeline
     definitions: str
     source: str
     windows: tuple[WindowProgram, ...]
-    apply: Callable[[Core, Sequence[Record]], int]
+    apply: Apply
+    above_floors: Callable[[], Apply]
 
 
 def compile_pipeline(pipeline: Pipeline, *, keys_required: bool = True) -> Program:
@@ -127,31 +132,43 @@ def compile_pipeline(pipeline: Pipeline, *, keys_required: bool = True) -> Progr
         made |= each.constants()
         GroupCode(pipeline, number, each, hashes[number]).emit(emit)
     LoopCode(emit, pipeline, accumulators, keys_required=keys_required).emit()
+    source = _execute(pipeline.name, emit, made)
+
+    @cache
+    def above_floors() -> Apply:
+        loop = Emitter(made)
+        LoopCode(loop, pipeline, accumulators, keys_required=keys_required, floors=True).emit()
+        _execute(f"{pipeline.name} above floors", loop, made)
+        apply: Apply = made["apply_above_floors"]
+        return apply
+
+    windows = tuple(_window_program(pipeline, number, hashes[number], made) for number in range(len(pipeline.windows)))
+    return Program(pipeline, definitions_hash(pipeline), source, windows, made["apply"], above_floors)
+
+
+def _execute(name: str, emit: Emitter, namespace: dict[str, Any]) -> str:
+    """Run the module and return its source; tracebacks and debuggers find its lines through linecache."""
     source = "\n".join(emit.lines) + "\n"
-    _execute(pipeline.name, source, made)
-    windows = tuple(
-        _window_program(number, window, hashes[number], made) for number, window in enumerate(pipeline.windows)
-    )
-    return Program(pipeline, definitions_hash(pipeline), source, windows, made["apply"])
-
-
-def _execute(name: str, source: str, namespace: dict[str, Any]) -> None:
-    """Run the module; tracebacks and debuggers find its lines through linecache."""
     filename = f"<streamgauge {name}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(source, filename, "exec"), namespace)  # noqa: S102 - our own text; user text never enters it raw
+    return source
 
 
-def _window_program(number: int, window: Window, hash_: str, made: dict[str, Any]) -> WindowProgram:
+def _window_program(pipeline: Pipeline, number: int, hash_: str, made: dict[str, Any]) -> WindowProgram:
+    window = pipeline.windows[number]
     single = len(window.by) == 1
     shape = Shape(
         new=made[f"Group{number}"],
         merge=made[f"merge{number}"],
         pack=made[f"pack{number}"],
         unpack=made[f"unpack{number}"],
+        pack_rows=made[f"pack_rows{number}"],
+        unpack_rows=made[f"unpack_rows{number}"],
         pack_key=_pack_one if single else _pack_many,
         unpack_key=_unpack_one if single else tuple,
         order=_order_one if single else _order_many,
+        partition_key=_partition_key(pipeline, window),
     )
     return WindowProgram(
         window=window,
@@ -161,6 +178,15 @@ def _window_program(number: int, window: Window, hash_: str, made: dict[str, Any
         row_id=made[f"row_id{number}"],
         row=made[f"row{number}"],
     )
+
+
+def _partition_key(pipeline: Pipeline, window: Window) -> Callable[[Any], str] | None:
+    if not window.aligned:
+        return None
+    if len(window.by) == 1:
+        return str
+    place = [name.name for name in window.by].index(pipeline.source.partition_key or "")
+    return lambda key: str(key[place])
 
 
 def _pack_one(key: Key) -> Packed:

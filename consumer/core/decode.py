@@ -35,7 +35,8 @@ def reader(events: Events) -> Callable[[Sequence[Record]], list[Any]]:
         try:
             return read(data if inflate is None else inflate(data))
         except Fault as fault:
-            return fault.with_traceback(None)  # which would keep the record alive
+            fault.__context__ = None  # this and a traceback would keep the whole batch alive, in a cycle
+            return fault.with_traceback(None)
 
     if events.format == "json" and events.compression in ("none", "auto"):
         return plain_reader(events, event_or_fault)  # nothing compressed is UTF-8

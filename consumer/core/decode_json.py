@@ -78,14 +78,19 @@ def plain_reader(events: Events, otherwise: Callable[[bytes], Any]) -> Callable[
         longest = max(map(len, datas), default=0)
         if longest <= plain_bytes and (longest <= _SHALLOW_BYTES or b"[" not in text):
             return True
-        return not any(_is_special(data, max_bytes) for data in datas)
+        return all(map(is_small, datas))
+
+    def is_plain(data: bytes) -> bool:
+        return (data.isascii() or _is_utf8(data)) and is_small(data)
+
+    def is_small(data: bytes) -> bool:
+        return len(data) <= max_bytes and not _may_be_deep(data)
 
     def read(records: Sequence[Record]) -> list[Any]:
         datas = [record.data for record in records]
-        if not are_plain(datas):
-            return [_one(data, decode, otherwise, max_bytes) for data in datas]
+        plain = datas if are_plain(datas) else [data if is_plain(data) else b"" for data in datas]  # b"" is no JSON
         found: list[Any] = []
-        decoded = map(decode, datas)
+        decoded = map(decode, plain)
         while True:
             try:
                 found.extend(decoded)
@@ -95,15 +100,6 @@ def plain_reader(events: Events, otherwise: Callable[[bytes], Any]) -> Callable[
                 return found
 
     return read
-
-
-def _one(data: bytes, decode: Callable[[bytes], Any], otherwise: Callable[[bytes], Any], max_bytes: int) -> Any:
-    if not data.isascii() or _is_special(data, max_bytes):
-        return otherwise(data)
-    try:
-        return decode(data)
-    except UNDECODABLE:
-        return otherwise(data)
 
 
 def inspect(data: bytes, max_bytes: int) -> None:
@@ -132,10 +128,6 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _is_special(data: bytes, max_bytes: int) -> bool:
-    return len(data) > max_bytes or _may_be_deep(data)
-
-
 def _may_be_deep(data: bytes) -> bool:
     """Tell whether there are brackets enough; to find none is much faster than to count them."""
     if data.find(b"{", 1) < 0 and b"[" not in data:
@@ -158,10 +150,11 @@ def _check_depth(data: bytes) -> None:
 def _rereader(fields: tuple[Field, ...]) -> ReadOne:
     """Return the slow reader. It returns what the fast ones would, or raises a Fault."""
     event = flat_event(fields)
+    decode = json.JSONDecoder(parse_constant=_no_constant, parse_int=_integer).decode
 
     def reread(data: bytes) -> msgspec.Struct:
         try:
-            document = json.loads(data.decode(), parse_constant=_no_constant, parse_int=_integer)
+            document = decode(data.decode())
         except ValueError:
             raise Fault(INVALID_JSON, "not a JSON text") from None
         return event(*field_values(fields, document))

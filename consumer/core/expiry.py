@@ -7,7 +7,7 @@ key that comes up too early (its group has grown since) is entered again under i
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from consumer.core.windows import NEVER_MS, Key
 
@@ -39,6 +39,17 @@ class Expiry:
             keys = self._buckets[number] = []
             heapq.heappush(self._order, number)
         keys.append(key)
+
+    def enter_all(self, times: Iterable[tuple[Key, int]]) -> None:
+        """Enter many keys before any has come up."""
+        assert self._front_number is None
+        buckets, width_ms = self._buckets, self._width_ms
+        for key, time_ms in times:
+            keys = buckets.get(time_ms // width_ms)
+            if keys is None:
+                self.enter(key, time_ms)
+            else:
+                keys.append(key)
 
     def _enter_front(self, key: Key, time_ms: int) -> None:
         self._entered += 1

@@ -18,6 +18,7 @@ class GroupCode:
         self._hash = hash_
         self._keys = [f"k{place}" for place in range(len(self._window.by))]
         self._kept = kept_attributes(self._window, evicts=pipeline.limits.policy == "emit_early")
+        self._in_panes = not isinstance(self._window.kind, Session | Stagger)
 
     def emit(self, emit: Emitter) -> None:
         """Write everything."""
@@ -26,7 +27,9 @@ class GroupCode:
         self._row_id(emit)
         self._row(emit)
         self._pack(emit)
+        self._pack_rows(emit)
         self._unpack(emit)
+        self._unpack_rows(emit)
 
     def _class(self, emit: Emitter) -> None:
         kept = self._kept
@@ -56,8 +59,8 @@ class GroupCode:
 
     def _row_id(self, emit: Emitter) -> None:
         key = f"({''.join(f'{name}, ' for name in self._keys)})"
-        origin = "None" if self._window.aligned else "core.shard"
-        with emit.block(f"def row_id{self._number}(core, key, start_ms, revision, part, late_at_ms=None):"):
+        origin = "None" if self._window.aligned else "origin"
+        with emit.block(f"def row_id{self._number}(core, key, start_ms, revision, part, late_at_ms, origin):"):
             if self._keys:
                 emit.line(f"{self._unpacking()} = key")
             arguments = f"{self._pipeline.name!r}, core.generation, {self._hash!r}, {key}, start_ms, revision, part"
@@ -66,7 +69,8 @@ class GroupCode:
 
     def _row(self, emit: Emitter) -> None:
         window = self._window
-        with emit.block(f"def row{self._number}(core, row_id, key, group, start_ms, end_ms, revision, final, extra):"):
+        arguments = "origin, row_id, key, group, start_ms, end_ms, revision, final, extra"
+        with emit.block(f"def row{self._number}({arguments}):"):
             if self._keys:
                 emit.line(f"{self._unpacking()} = key")
             with emit.block(f"return Row({window.name!r}, encode({{"):
@@ -83,33 +87,57 @@ class GroupCode:
                 emit.line("'final': final,")
                 emit.line("**extra,")
                 if not window.aligned:
-                    emit.line("'shard': core.shard,")
+                    emit.line("'shard': origin,")
                     emit.line("'partial': True,")
             emit.line("}))")
         emit.line("")
 
-    def _pack(self, emit: Emitter) -> None:
+    def _packed(self) -> str:
         kept = [f"group.{name}" for name in self._kept]
         packed = [self._accumulators.packed(name) for name in self._accumulators.attributes()]
+        return ", ".join([*self._keys, *kept, *packed])
+
+    def _pack(self, emit: Emitter) -> None:
         with emit.block(f"def pack{self._number}(key, group):"):
             if self._keys:
                 emit.line(f"{self._unpacking()} = key")
-            emit.line(f"return [{', '.join([*self._keys, *kept, *packed])}]")
+            emit.line(f"return [{self._packed()}]")
         emit.line("")
 
-    def _unpack(self, emit: Emitter) -> None:
+    def _pack_rows(self, emit: Emitter) -> None:
+        """Write the same for many at once: what a call costs is a good part of what a row costs."""
+        with emit.block(f"def pack_rows{self._number}(pane_ms, pairs):"):
+            target = self._unpacking() if self._keys else "_"
+            front = "pane_ms, " if self._in_panes else ""
+            emit.line(f"return [[{front}{self._packed()}] for {target}, group in pairs]")
+        emit.line("")
+
+    def _unpack_values(self, emit: Emitter, *, front: str = "") -> None:
+        """Write how a group is made of its values; none of its attributes is left out."""
         kept = [f"group.{name}" for name in self._kept]
         unpacked = {
             f"group.{name}": self._accumulators.unpacked(name, f"group.{name}")
             for name in self._accumulators.attributes()
         }
+        emit.line(f"group = new(Group{self._number})")
+        emit.line(f"[{front}{', '.join([*self._keys, *kept, *unpacked])}] = values")
+        for place, value in unpacked.items():
+            if value != place:
+                emit.line(f"{place} = {value}")
+
+    def _unpack(self, emit: Emitter) -> None:
         with emit.block(f"def unpack{self._number}(values):"):
-            emit.line(f"group = Group{self._number}()")
-            emit.line(f"[{', '.join([*self._keys, *kept, *unpacked])}] = values")
-            for place, value in unpacked.items():
-                if value != place:
-                    emit.line(f"{place} = {value}")
+            emit.line("new = object.__new__")
+            self._unpack_values(emit)
             emit.line(f"return {self._unpacking()}, group")
+        emit.line("")
+
+    def _unpack_rows(self, emit: Emitter) -> None:
+        with emit.block(f"def unpack_rows{self._number}(rows):"):
+            emit.line("new, pane_ms = object.__new__, None")
+            with emit.block("for values in rows:"):
+                self._unpack_values(emit, front="pane_ms, " if self._in_panes else "")
+                emit.line(f"yield pane_ms, {self._unpacking()}, group")
         emit.line("")
 
 

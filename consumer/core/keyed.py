@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import heapq
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from consumer.core.expiry import NO_KEY, Expiry
 from consumer.core.parts import Parts
-from consumer.core.windows import LONG_AGO_MS, Due, Group, Keep, Key, Packed, Room, Shape
+from consumer.core.windows import ANY, LONG_AGO_MS, Due, FloorOf, Group, Keep, Keeps, Key, Packed, Room, Shape
 
 _GATHERED = 1000
 """About how many groups are put in order at once when many close."""
@@ -22,6 +22,8 @@ _GATHERED = 1000
 
 class KeyedWindows(ABC):
     """What sessions and stagger windows share. `span_ms` is about how long a group lives."""
+
+    layout = "keyed"
 
     def __init__(self, span_ms: int, keep: Keep, shape: Shape, room: Room, *, evicts: bool) -> None:
         self._keep = keep
@@ -238,16 +240,13 @@ class KeyedWindows(ABC):
         """See Windows."""
         return len(self.dirty)
 
-    def changes(self, *, everything: bool) -> Packed:
+    def changes(self, *, everything: bool, keep: Keeps = ANY) -> Packed:
         """Return `[gone, groups, parts]`: `[*key]` of keys without groups; all groups of a key, earliest first."""
-        groups = [
-            self._shape.pack(key, group)
-            for part in ((self.clean, self.dirty) if everything else (self.dirty,))
-            for key, entry in part.items()
-            for group in _listed(entry)
-        ]
+        rows: list[Packed] = []
+        for part in (self.clean, self.dirty) if everything else (self.dirty,):
+            rows += self._shape.pack_rows(None, _pairs(part, keep))
         gone = [] if everything else [self._shape.pack_key(key) for key in self._gone if key not in self.dirty]
-        return [gone, groups, self._parts.changes(everything=everything)]
+        return [gone, rows, self._parts.changes(everything=everything, keep=keep)]
 
     def fold(self) -> None:
         """See Windows."""
@@ -258,27 +257,38 @@ class KeyedWindows(ABC):
 
     def restore(self, changes: Packed) -> None:
         """See Windows. All groups of a key come together and replace what was stored of it."""
-        gone, groups, parts = changes
+        gone, rows, parts = changes
         for values in gone:
             self.clean.pop(self._shape.unpack_key(values), None)
-        by_key: dict[Key, list[Group]] = {}
-        for values in groups:
-            key, group = self._shape.unpack(values)
-            by_key.setdefault(key, []).append(group)
-        for key, of_key in by_key.items():
-            self.clean[key] = of_key[0] if len(of_key) == 1 else of_key
+        clean, before = self.clean, NO_KEY
+        for _, key, group in self._shape.unpack_rows(rows):
+            clean[key] = group if key != before else [*_listed(clean[key]), group]
+            before = key
         self._parts.restore(parts)
 
-    def settle(self, watermark_ms: int) -> None:
+    def inherit(self, changes: Packed) -> None:
+        """See Windows."""
+        self.restore(changes)
+
+    def settle(self, watermark_ms: int, _floor_ms: FloorOf) -> None:
         """See Windows."""
         self._parts.forget(watermark_ms)
-        for key, entry in self.clean.items():
-            groups = _listed(entry)
-            self._open_count += len(groups)
-            self._enter(key)
-            for group in groups:
+        self._expiry.enter_all(self._turns())
+        if self._evicts:
+            for key, group in _pairs(self.clean, ANY):
                 self._note(key, group)
+        self._open_count = sum(len(entry) for entry in self.clean.values() if entry.__class__ is list)
+        self._open_count += sum(entry.__class__ is not list for entry in self.clean.values())
         self._room.left -= self._open_count
+
+    def _turns(self) -> Iterator[tuple[Key, int]]:
+        """Yield all keys, and when they are due."""
+        turn_ms, end_ms, more_ms = self._group_turn_ms, self.end_ms, self._keep.emit_delay_ms - 1
+        for key, entry in self.clean.items():
+            if entry.__class__ is list:
+                yield key, min(map(turn_ms, entry))
+            else:
+                yield key, turn_ms(entry) if self._keep.updates else end_ms(entry) + more_ms
 
 
 class SessionWindows(KeyedWindows):
@@ -379,6 +389,23 @@ def _first_ms(group: Group) -> int:
 
 def _place(closing: tuple[int, int, Any, Key, Group]) -> Any:
     return closing[:3]
+
+
+def _pairs(entries: dict[Key, Group | list[Group]], keep: Keeps) -> Iterable[tuple[Key, Group]]:
+    """Return keys to be kept, each with its group, or once with each of them."""
+    if keep is ANY and list not in set(map(type, entries.values())):
+        return entries.items()
+    return _each_pair(entries, keep)
+
+
+def _each_pair(entries: dict[Key, Group | list[Group]], keep: Keeps) -> Iterator[tuple[Key, Group]]:
+    for key, entry in entries.items():
+        if keep is ANY or keep(key):
+            if entry.__class__ is list:
+                for group in entry:
+                    yield key, group
+            else:
+                yield key, entry
 
 
 def _listed(entry: Group | list[Group] | None) -> list[Group]:

@@ -8,7 +8,8 @@ For each record, in this order (every rule of the watermark and of late events s
   3. advance the watermark to the event's time less the bound, never backwards;
   4. close what is due. If that is more than is asked for at once, stop after this record.
 Names: `v_x` is the field or `let` x, `t1, t2, ...` are intermediate values, `time_ms` is the event's time,
-`watermark_ms` the shard's, `due_ms` a watermark below which nothing is due.
+`watermark_ms` the shard's, `counts_ms` the one that counts for the record in aligned windows (another one only where
+there are floors), `due_ms` a watermark below which nothing is due.
 """
 
 from __future__ import annotations
@@ -42,10 +43,21 @@ CHUNK = 64
 
 
 class LoopCode:
-    """Writes `apply`. `keys_required`: where a window is aligned, a record without partition key is misrouted."""
+    """Writes `apply`.
+
+    `keys_required`: where a window is aligned, a record without partition key is misrouted. `floors`: write instead
+    `apply_above_floors`, the slower loop of a shard that has floors (resharding.py): records of different keys may have
+    different watermarks, so nothing that was found out for one holds for the next.
+    """
 
     def __init__(
-        self, emit: Emitter, pipeline: Pipeline, accumulators: list[Accumulators], *, keys_required: bool
+        self,
+        emit: Emitter,
+        pipeline: Pipeline,
+        accumulators: list[Accumulators],
+        *,
+        keys_required: bool,
+        floors: bool = False,
     ) -> None:
         self._emit = emit
         self._pipeline = pipeline
@@ -53,6 +65,7 @@ class LoopCode:
         self._accumulators = accumulators
         self._aligned = any(window.aligned for window in pipeline.windows)
         self._keys_required = keys_required
+        self._floors = floors and self._aligned
         self._evicts = pipeline.limits.policy == "emit_early"
         self._ordinal = any(each.needs_ordinal for each in accumulators)
         self._values: dict[int, list[str]] = {}
@@ -60,11 +73,13 @@ class LoopCode:
     def emit(self) -> None:
         """Write it."""
         emit = self._emit
-        with emit.block("def apply(core, records):"):
+        with emit.block(f"def {'apply_above_floors' if self._floors else 'apply'}(core, records):"):
             emit.line("watermark_ms = core.watermark_ms")
             emit.line("due_ms = core.due_ms()")
             emit.line("room = core.room")
             emit.line("filtered = taken = 0")
+            if self._aligned:
+                emit.line("routing = core.routing")
             if self._ordinal:
                 emit.line("ordinal = core.ordinal")
             for number, window in enumerate(self._windows):
@@ -94,8 +109,10 @@ class LoopCode:
         emit.line("taken += 1")
         if self._ordinal:
             emit.line("ordinal += 1")
-        if self._evicts:
+        if self._evicts or self._floors:
             emit.line("rows_before = len(core.rows)")
+        if self._floors:
+            self._forget_panes()
         with emit.block("if event.__class__ is Fault:"):
             emit.line("core.dead_letter(record, event)")
             emit.line("continue")
@@ -126,7 +143,7 @@ class LoopCode:
         self._order_rows()
 
     def _order_rows(self) -> None:
-        if self._evicts:
+        if self._evicts or self._floors:
             self._emit.line("core.order_rows(rows_before)")
 
     @contextmanager
@@ -185,6 +202,11 @@ class LoopCode:
             known = "" if self._keys_required else " and record.partition_key is not None"
             with emit.block(f"if record.partition_key != {text}{known}:"):
                 emit.line("raise Fault(faults.MISROUTED, 'the partition key is not the text of its field')")
+            belongs = f"{text} in routing.known or routing.belongs({text})"
+            with emit.block(f"if routing is not None and not ({belongs}):"):
+                emit.line("raise Fault(faults.MISROUTED, \"the partition key's hash is outside the shard's range\")")
+            if self._floors:
+                emit.line(f"counts_ms = max(watermark_ms, core.floors.of({text}))")
         if pipeline.events.time is None:
             emit.line("time_ms = record.arrival_ms")
             return
@@ -240,11 +262,15 @@ class LoopCode:
             for number in range(len(self._windows)):
                 with self._kept(self._condition(number)):
                     emit.line(f"opened += {self._joins(number)}.count([])")
-            with emit.block("if opened > room.left:"):
+            with emit.block("if opened > max(room.left, 0):"):
                 emit.line("raise Fault(faults.STATE_LIMIT, 'it would open more groups than limits.groups')")
 
     def _joins(self, number: int) -> str:
-        return f"windows{number}.joins({_key(self._windows[number])}, time_ms, watermark_ms)"
+        return f"windows{number}.joins({_key(self._windows[number])}, time_ms, {self._watermark(number)})"
+
+    def _watermark(self, number: int) -> str:
+        """Return the name of the watermark that counts in a window."""
+        return "counts_ms" if self._floors and self._windows[number].aligned else "watermark_ms"
 
     def _condition(self, number: int) -> str | None:
         return None if self._windows[number].where is None else f"keep{number}"
@@ -253,10 +279,17 @@ class LoopCode:
 
     def _leader(self, number: int) -> int:
         """Return the first of the neighbouring tumbling windows that share this one's edges: one look serves all."""
-        span = _span(self._windows[number])
-        while number > 0 and span is not None and _span(self._windows[number - 1]) == span:
+        span = self._span(number)
+        while number > 0 and span is not None and self._span(number - 1) == span:
             number -= 1
         return number
+
+    def _span(self, number: int) -> object:
+        """Return what decides where a tumbling window's panes begin, end, and are late; None for other windows."""
+        window = self._windows[number]
+        if not isinstance(window.kind, Tumbling):
+            return None
+        return window.kind, window.allowed_lateness_ms, window.emit, self._watermark(number)
 
     def _put(self) -> None:
         for leader, numbers in groupby(range(len(self._windows)), key=self._leader):
@@ -270,14 +303,14 @@ class LoopCode:
 
     def _tumbling(self, leader: int, numbers: list[int]) -> None:
         emit, window = self._emit, self._windows[leader]
-        start, end = f"start{leader}_ms", f"end{leader}_ms"
+        start, end, watermark = f"start{leader}_ms", f"end{leader}_ms", self._watermark(leader)
         emit.line(f"# {', '.join(self._windows[number].name for number in numbers)}")
         with emit.block(f"if not {start} <= time_ms < {end}:"):
             emit.line(f"{start}, {end} = windows{leader}.bounds(time_ms)")
-            with emit.block(f"if {end} + {window.allowed_lateness_ms - 1} <= watermark_ms:"):
+            with emit.block(f"if {end} + {window.allowed_lateness_ms - 1} <= {watermark}:"):
                 for number in numbers:
                     with self._kept(self._condition(number)):
-                        emit.line(f"core.late(record, {number}, {start}, {end}, time_ms, watermark_ms)")
+                        emit.line(f"core.late(record, {number}, {start}, {end}, time_ms, {watermark})")
                 emit.line(f"{end} = {start}")
             with emit.block("else:"):
                 for number in numbers:
@@ -290,7 +323,7 @@ class LoopCode:
                     self._group_of_pane(number, [f"windows{number}.opened(pane{number}, key)"] if self._evicts else [])
                     self._accumulators[number].emit_add(emit, self._values[number])
                     if gives_updates(window):
-                        with emit.block(f"if {end} - 1 <= watermark_ms:"):
+                        with emit.block(f"if {end} - 1 <= {watermark}:"):
                             emit.line(f"core.update({number}, key, group, {start}, {end})")
 
     def _group_of_pane(self, number: int, opened: list[str]) -> None:
@@ -311,7 +344,7 @@ class LoopCode:
             emit.line(f"dirty{number}[key] = group")
 
     def _sliding(self, number: int) -> None:
-        emit, window = self._emit, self._windows[number]
+        emit, window, watermark = self._emit, self._windows[number], self._watermark(number)
         emit.line(f"# {window.name}")
         with self._kept(self._condition(number)):
             if self._evicts:
@@ -321,50 +354,50 @@ class LoopCode:
             with emit.block(f"if not start{number}_ms <= time_ms < end{number}_ms:"):
                 emit.line(f"{bounds} = windows{number}.bounds(time_ms)")
                 emit.line(f"dirty{number} = None")
-            self._late_for_some(number, f"first{number}_ms <= watermark_ms")
-            with emit.block(f"if last{number}_ms > watermark_ms:"):
+            self._late_for_some(number, f"first{number}_ms <= {watermark}")
+            with emit.block(f"if last{number}_ms > {watermark}:"):
                 with emit.block(f"if dirty{number} is None:"):
                     emit.line(f"pane{number} = windows{number}.pane(start{number}_ms)")
                     emit.line(f"dirty{number}, clean{number} = pane{number}.dirty, pane{number}.clean")
                 self._group_of_pane(
                     number,
                     [
-                        f"windows{number}.opened(start{number}_ms, key, watermark_ms)",
+                        f"windows{number}.opened(start{number}_ms, key, {watermark})",
                         f"due_ms = min(due_ms, windows{number}.due_ms())",
                     ],
                 )
                 self._accumulators[number].emit_add(emit, self._values[number])
                 if gives_updates(window):
-                    ended = f"if first{number}_ms - {window.allowed_lateness_ms} <= watermark_ms:"
+                    ended = f"if first{number}_ms - {window.allowed_lateness_ms} <= {watermark}:"
                     with (
                         emit.block(ended),
-                        emit.block(f"for due in windows{number}.updates(key, time_ms, watermark_ms):"),
+                        emit.block(f"for due in windows{number}.updates(key, time_ms, {watermark}):"),
                     ):
                         emit.line(f"core.revise({number}, due)")
 
     def _late_for_some(self, number: int, condition: str) -> None:
-        kind = self._windows[number].kind
+        kind, watermark = self._windows[number].kind, self._watermark(number)
         assert isinstance(kind, Sliding)
-        loop = f"for start_ms in windows{number}.late(time_ms, watermark_ms):"
+        loop = f"for start_ms in windows{number}.late(time_ms, {watermark}):"
         with self._emit.block(f"if {condition}:"), self._emit.block(loop):
             end = f"start_ms + {kind.size_ms}"
-            self._emit.line(f"core.late(record, {number}, start_ms, {end}, time_ms, watermark_ms)")
+            self._emit.line(f"core.late(record, {number}, start_ms, {end}, time_ms, {watermark})")
 
     def _sliding_apart(self, number: int) -> None:
-        emit, window = self._emit, self._windows[number]
-        self._late_for_some(number, "time_ms <= watermark_ms")
+        emit, window, watermark = self._emit, self._windows[number], self._watermark(number)
+        self._late_for_some(number, f"time_ms <= {watermark}")
         emit.line(f"key = {_key(window)}")
-        with emit.block(f"for group, start_ms in windows{number}.place(key, time_ms, watermark_ms):"):
+        with emit.block(f"for group, start_ms in windows{number}.place(key, time_ms, {watermark}):"):
             emit.line("pass")
             self._accumulators[number].emit_add(emit, self._values[number])
             if gives_updates(window):
                 assert isinstance(window.kind, Sliding)
-                with emit.block(f"if start_ms + {window.kind.size_ms - 1} <= watermark_ms:"):
+                with emit.block(f"if start_ms + {window.kind.size_ms - 1} <= {watermark}:"):
                     emit.line(f"core.revise({number}, windows{number}.update(key, start_ms))")
         emit.line(f"due_ms = min(due_ms, windows{number}.due_ms())")
 
     def _keyed(self, number: int, kind: Session | Stagger) -> None:
-        emit, window = self._emit, self._windows[number]
+        emit, window, watermark = self._emit, self._windows[number], self._watermark(number)
         emit.line(f"# {window.name}")
         with self._kept(self._condition(number)):
             emit.line(f"key = {_key(window)}")
@@ -381,18 +414,18 @@ class LoopCode:
                         emit.line("group.last_ms = time_ms")
             with emit.block("else:"):
                 if self._evicts:
-                    with emit.block(f"if [] in windows{number}.joins(key, time_ms, watermark_ms):"):
+                    with emit.block(f"if [] in windows{number}.joins(key, time_ms, {watermark}):"):
                         emit.line("core.make_room()")
-                emit.line(f"group = windows{number}.place(key, time_ms, watermark_ms)")
+                emit.line(f"group = windows{number}.place(key, time_ms, {watermark})")
                 end = f"time_ms + {_alone_ms(kind)}"
                 with emit.block("if group is None:"):
-                    emit.line(f"core.late(record, {number}, time_ms, {end}, time_ms, watermark_ms)")
+                    emit.line(f"core.late(record, {number}, time_ms, {end}, time_ms, {watermark})")
                 with emit.block("else:"):
                     emit.line(f"due_ms = min(due_ms, windows{number}.due_ms())")
             self._add_keyed(number)
 
     def _add_keyed(self, number: int) -> None:
-        emit, window = self._emit, self._windows[number]
+        emit, window, watermark = self._emit, self._windows[number], self._watermark(number)
         with emit.block("if group is not None:"):
             emit.line("pass")
             self._accumulators[number].emit_add(emit, self._values[number])
@@ -400,7 +433,7 @@ class LoopCode:
                 with emit.block("if not group.pending:"):
                     emit.line(f"windows{number}.change(key, group)")
                 emit.line(f"end_ms = windows{number}.end_ms(group)")
-                with emit.block("if end_ms - 1 <= watermark_ms:"):
+                with emit.block(f"if end_ms - 1 <= {watermark}:"):
                     emit.line(f"core.update({number}, key, group, group.first_ms, end_ms)")
                 with emit.block("else:"):
                     emit.line(f"due_ms = min(due_ms, windows{number}.due_ms())")
@@ -416,13 +449,6 @@ def _stays_one(kind: Session | Stagger) -> str:
         return f"group.first_ms <= time_ms < group.first_ms + {kind.size_ms}"
     fits = "" if kind.max_length_ms is None else f" and time_ms - group.first_ms <= {kind.max_length_ms}"
     return f"group.first_ms <= time_ms <= group.last_ms + {kind.gap_ms}{fits}"
-
-
-def _span(window: Window) -> object:
-    """Return what decides where a tumbling window's panes begin, end, and are late; None for other windows."""
-    if not isinstance(window.kind, Tumbling):
-        return None
-    return window.kind, window.allowed_lateness_ms, window.emit
 
 
 def _groups_max(window: Window) -> int:

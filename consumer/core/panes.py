@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from consumer.core.calendar import Calendar
 from consumer.core.parts import Parts
-from consumer.core.windows import NEVER_MS, Due, Group, Keep, Key, Packed, Room, Shape
+from consumer.core.windows import ANY, NEVER_MS, Due, FloorOf, Group, Keep, Keeps, Key, Packed, Room, Shape
 
 
 class Pane:
@@ -53,7 +53,9 @@ class Pane:
 
 
 class TumblingWindows:
-    """The panes of a tumbling window, by start."""
+    """The panes of a tumbling window, by start. `_touched` are those that may have changed since the last fold."""
+
+    layout = "panes"
 
     def __init__(self, calendar: Calendar, keep: Keep, shape: Shape, room: Room) -> None:
         self._calendar = calendar
@@ -61,6 +63,7 @@ class TumblingWindows:
         self._shape = shape
         self._room = room
         self._panes: dict[int, Pane] = {}
+        self._touched: dict[int, Pane] = {}
         self._turns: list[tuple[int, int]] = []
         self._gone: list[int] = []
         self._gone_groups: list[tuple[int, Key]] = []
@@ -68,11 +71,12 @@ class TumblingWindows:
         self.bounds = calendar.bounds
 
     def pane(self, start_ms: int, end_ms: int) -> Pane:
-        """Return the pane of a window that is not late, opening it if need be."""
+        """Return the pane of a window that is not late, opening it if need be. Its groups may be changed."""
         pane = self._panes.get(start_ms)
         if pane is None:
             pane = self._panes[start_ms] = Pane(start_ms, end_ms)
             heapq.heappush(self._turns, (end_ms - 1 + self._keep.emit_delay_ms, start_ms))
+        self._touched[start_ms] = pane
         return pane
 
     def due_ms(self) -> int:
@@ -109,6 +113,7 @@ class TumblingWindows:
         del pane.closing[cut:]
         dropped = pane.end_ms - 1 + self._keep.lateness_ms <= watermark_ms
         if not dropped:
+            self._touched[pane.start_ms] = pane
             return [self._due(pane, key, pane.touch(key)) for key in keys]
         if pane.closing:
             self._gone_groups += [(pane.start_ms, key) for key in keys]
@@ -124,6 +129,7 @@ class TumblingWindows:
 
     def _drop(self, pane: Pane) -> None:
         del self._panes[pane.start_ms]
+        self._touched.pop(pane.start_ms, None)
         self._room.left += len(pane)
         self._gone.append(pane.start_ms)
 
@@ -173,27 +179,31 @@ class TumblingWindows:
 
     def dirty_count(self) -> int:
         """See Windows."""
-        return sum(len(pane.dirty) for pane in self._panes.values())
+        return sum(len(pane.dirty) for pane in self._touched.values())
 
-    def changes(self, *, everything: bool) -> Packed:
+    def changes(self, *, everything: bool, keep: Keeps = ANY) -> Packed:
         """Return `[gone panes, gone groups, groups, parts]`: starts, `[start, *key]`, `[start, *packed]`."""
-        groups = [
-            [pane.start_ms, *self._shape.pack(key, group)]
-            for pane in self._panes.values()
-            for part in ((pane.clean, pane.dirty) if everything else (pane.dirty,))
-            for key, group in part.items()
-        ]
-        gone = [] if everything else [[start_ms, *self._shape.pack_key(key)] for start_ms, key in self._gone_groups]
-        return [[] if everything else self._gone, gone, groups, self._parts.changes(everything=everything)]
+        groups = packed_panes(self._shape, self._panes if everything else self._touched, keep, everything=everything)
+        parts = self._parts.changes(everything=everything, keep=keep)
+        return [[], [], groups, parts] if everything else [self._gone, self._gone_names(), groups, parts]
+
+    def _gone_names(self) -> list[Packed]:
+        names = [(start_ms, key) for start_ms, key in self._gone_groups if not self._is_dirty(start_ms, key)]
+        return [[start_ms, *self._shape.pack_key(key)] for start_ms, key in names]
+
+    def _is_dirty(self, start_ms: int, key: Key) -> bool:
+        pane = self._touched.get(start_ms)
+        return pane is not None and key in pane.dirty
 
     def fold(self) -> None:
         """See Windows."""
         self._gone = []
         self._gone_groups = []
         self._parts.fold()
-        for pane in self._panes.values():
+        for pane in self._touched.values():
             pane.clean.update(pane.dirty)
             pane.dirty = {}
+        self._touched.clear()
 
     def restore(self, changes: Packed) -> None:
         """See Windows."""
@@ -203,27 +213,45 @@ class TumblingWindows:
         for start_ms, *values in gone_groups:
             if start_ms in self._panes:
                 self._panes[start_ms].clean.pop(self._shape.unpack_key(values), None)
-        for start_ms, *values in groups:
+        for start_ms, key, group in self._shape.unpack_rows(groups):
             pane = self._panes.get(start_ms)
             if pane is None:
                 pane = self._panes[start_ms] = Pane(*self.bounds(start_ms))
-            key, group = self._shape.unpack(values)
             pane.clean[key] = group
         self._parts.restore(parts)
 
-    def settle(self, watermark_ms: int) -> None:
+    def inherit(self, changes: Packed) -> None:
+        """See Windows."""
+        self.restore(changes)
+
+    def settle(self, watermark_ms: int, _floor_ms: FloorOf) -> None:
         """See Windows."""
         self._parts.forget(watermark_ms)
         self._room.left -= self.open_count()
-        self._turns = [(self._turn_ms(pane), pane.start_ms) for pane in self._panes.values()]
+        self._turns = [(self._turn_ms(pane, watermark_ms), pane.start_ms) for pane in self._panes.values()]
         heapq.heapify(self._turns)
 
-    def _turn_ms(self, pane: Pane) -> int:
-        """Return when a restored pane comes up: groups without a row, in a window that ended, are still closing."""
+    def _turn_ms(self, pane: Pane, watermark_ms: int) -> int:
+        """Return when a restored pane comes up: groups without a row, in a window that ended, are still closing.
+
+        Where the watermark has not come that far, groups may be added yet: rows of others are a faster parent's.
+        """
         emit_ms = pane.end_ms - 1 + self._keep.emit_delay_ms
-        if self._keep.updates and all(map(self._was_emitted, pane.clean.values())):
+        if emit_ms <= watermark_ms and self._keep.updates and all(map(self._was_emitted, pane.clean.values())):
             return pane.end_ms - 1 + self._keep.lateness_ms
         return emit_ms
+
+
+def packed_panes(shape: Shape, panes: Mapping[int, Pane], keep: Keeps, *, everything: bool) -> list[Packed]:
+    """Return `[start, *packed]` of the groups that are dirty, or of all, whose keys are to be kept."""
+    rows: list[Packed] = []
+    for pane in panes.values():
+        for part in (pane.clean, pane.dirty) if everything else (pane.dirty,):
+            pairs: Iterable[tuple[Key, Group]] = part.items()
+            if keep is not ANY:
+                pairs = [(key, group) for key, group in pairs if keep(key)]
+            rows += shape.pack_rows(pane.start_ms, pairs)
+    return rows
 
 
 def _start_ms(pane: Pane) -> int:

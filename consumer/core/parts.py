@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
-from consumer.core.windows import Key, Packed, Shape
+from consumer.core.windows import ANY, Keeps, Key, Packed, Shape
 
 _Name = tuple[int, Key]
 """Start and key of a group."""
@@ -59,12 +59,13 @@ class Parts:
                 del self._parts[name]
                 self._dirty.discard(name)
 
-    def changes(self, *, everything: bool) -> list[Packed]:
+    def changes(self, *, everything: bool, keep: Keeps = ANY) -> list[Packed]:
         """Return `[until_ms, number, start_ms, *key]` of what changed since the last fold, or of everything."""
         names = self._parts if everything else self._dirty
         return [
             [part.until_ms, part.number, name[0], *self._shape.pack_key(name[1])]
             for name in names
+            if keep(name[1])
             for part in [self._parts[name]]
         ]
 

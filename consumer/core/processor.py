@@ -7,28 +7,21 @@ Rule 3: no clock, no environment, no log, no network. Whatever a rule of time ne
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import msgspec
+from operator import attrgetter
 
 from consumer.core import snapshot
-from consumer.core.compile import Program, WindowProgram
-from consumer.core.counts import Counts, count
-from consumer.core.faults import Fault
-from consumer.core.ids import dead_letter_id, late_id
-from consumer.core.times import format_time
-from consumer.core.windows import END_MS, LONG_AGO_MS, Due, EvictingWindows, Group, Key, Room, Windows
-from consumer.pipeline.model import Session, Sliding, Stagger
-from consumer.records import DEAD_LETTER, LATE, Position, Record, Row
+from consumer.core.compile import Program
+from consumer.core.counts import Counts
+from consumer.core.layouts import LAYOUTS
+from consumer.core.loop_state import Core
+from consumer.core.open_windows import OpenWindows, open_windows
+from consumer.core.resharding import Floor, Floors
+from consumer.core.windows import END_MS, LONG_AGO_MS, Windows
+from consumer.records import HashRange, Position, Record, Row
 
-DATA_MAX_BYTES = 700_000
-"""How much of a record a late row or dead letter carries: what a sink's record can hold after base64."""
-
-_encode = msgspec.json.Encoder().encode
-
+_DATA_OF = attrgetter("data")
 
 ROWS_MAX = 10_000
 """How many rows windows give at once when they close: the rest waits, so that these can be sent first."""
@@ -47,175 +40,28 @@ class Outcome:
     taken: int = 0
 
 
-class Core:
-    """The state that the generated loop works on."""
-
-    def __init__(self, program: Program, shard: str, generation: int, rows_max: int) -> None:
-        pipeline = program.pipeline
-        self._rows_max = rows_max
-        self.shard = shard
-        self.generation = generation
-        self.watermark_ms = LONG_AGO_MS
-        self.ordinal = 0
-        self.room = Room(pipeline.limits.groups)
-        self.counts = Counts()
-        self.rows: list[Row] = []
-        self._places: dict[int, Any] = {}
-        self._any_early = False
-        self._program = program
-        self._pipeline = pipeline
-        self.windows: list[Windows]
-        self._evicting: list[EvictingWindows] | None = None
-        if pipeline.limits.policy == "emit_early":
-            self._evicting = [window.open_evicting(self.room, self.make_room) for window in program.windows]
-            self.windows = list(self._evicting)
-        else:
-            self.windows = [window.open(self.room) for window in program.windows]
-
-    def due_ms(self) -> int:
-        """Return a watermark below which nothing is due."""
-        return min(windows.due_ms() for windows in self.windows)
-
-    def close(self, watermark_ms: int) -> int:
-        """Turn windows that are due into rows, so many as are allowed at once; return the next due watermark.
-
-        Order: window as in the file, window_end, window_start, group key with null first.
-        """
-        rows_max = self._rows_max
-        for number, windows in enumerate(self.windows):
-            if windows.due_ms() <= watermark_ms:
-                closed = windows.close(watermark_ms, rows_max)
-                for due in closed:
-                    self._row(number, due, final=self._is_final(number, due, watermark_ms))
-                rows_max -= len(closed)
-                if not rows_max:
-                    break
-        return self.due_ms()
-
-    def _is_final(self, number: int, due: Due, watermark_ms: int) -> bool:
-        keep = self._program.windows[number].keep
-        return not keep.updates or due.end_ms - 1 + keep.lateness_ms <= watermark_ms
-
-    def update(self, number: int, key: Key, group: Group, start_ms: int, end_ms: int) -> None:
-        """Give a row of a window that ended before the event that has just been put into it."""
-        part = None if self._evicting is None else self._evicting[number].part(key, start_ms, group)
-        self._row(number, Due(end_ms, start_ms, key, group, group.revision, part), final=False)
-
-    def revise(self, number: int, due: Due) -> None:
-        """Give a row of a sliding window that ended before the event that has just been put into it."""
-        self._row(number, due, final=False)
-
-    def make_room(self) -> None:
-        """Emit groups early until there is room for one more: the one that ends first, at a tie by rows' order."""
-        assert self._evicting is not None
-        while self.room.left <= 0:
-            found = [(windows.earliest(), number) for number, windows in enumerate(self._evicting)]
-            _, number = min((first[0], number) for first, number in found if first is not None)
-            self._row(number, self._evicting[number].evict(), final=True, early=True)
-
-    def _row(self, number: int, due: Due, *, final: bool, early: bool = False) -> None:
-        program = self._program.windows[number]
-        late_at_ms = due.group.late_at_ms if isinstance(program.window.kind, Session) else None
-        row_id = program.row_id(self, due.key, due.start_ms, due.revision, due.part, late_at_ms)
-        extra: dict[str, Any] = {}
-        if program.keep.updates and not isinstance(program.window.kind, Sliding):
-            self._count_revision(program, due, row_id, extra)
-        if early:
-            extra["early"] = True
-            count(self.counts.early, program.window.name)
-        if due.part is not None:
-            extra["part"] = due.part
-        group = due.group
-        row = program.row(self, row_id, due.key, group, due.start_ms, due.end_ms, due.revision, final, extra)
-        self.rows.append(row)
-        if self._evicting is not None:
-            self._places[len(self.rows) - 1] = (number, *program.shape.due_order(due))
-            self._any_early |= early
-        count(self.counts.results, program.window.name)
-
-    def order_rows(self, first: int) -> None:
-        """Put the results of one record, which begin at row `first`, into rows' order: one came early."""
-        if self._any_early:
-            numbers = [number for number in range(first, len(self.rows)) if number in self._places]
-            ordered = sorted(numbers, key=self._places.__getitem__)
-            rows = [self.rows[number] for number in ordered]
-            for number, row in zip(numbers, rows, strict=True):
-                self.rows[number] = row
-            self._any_early = False
-        self._places.clear()
-
-    def _count_revision(self, program: WindowProgram, due: Due, row_id: str, extra: dict[str, Any]) -> None:
-        group = due.group
-        group.revision = due.revision + 1
-        if isinstance(program.window.kind, Session | Stagger):
-            group.pending = False
-        if isinstance(program.window.kind, Session):
-            if group.replaced:
-                extra["replaces"] = group.replaced
-            group.replaced, group.last_id = None, row_id
-
-    def late(self, record: Record, number: int, start_ms: int, end_ms: int, time_ms: int, watermark_ms: int) -> None:
-        """Count an event that is late for a window, and keep it where the pipeline says so."""
-        program = self._program.windows[number]
-        count(self.counts.late, program.window.name)
-        if self._pipeline.late is None:
-            return
-        place = (record.sequence_number, record.sub_sequence_number)
-        row_id = late_id(self._pipeline.name, self.generation, self.shard, *place, program.hash, start_ms)
-        row = {
-            "id": row_id,
-            "reason": "late",
-            "pipeline": self._pipeline.name,
-            "window": program.window.name,
-            "window_start": format_time(start_ms),
-            "window_end": format_time(end_ms),
-            "watermark": format_time(watermark_ms),
-            "event_time": format_time(time_ms),
-            "lateness_ms": watermark_ms - time_ms,
-        }
-        self.rows.append(Row(LATE, _encode(row | self._origin(record) | _data(record))))
-
-    def dead_letter(self, record: Record, fault: Fault) -> None:
-        """Count a record that cannot be used, and keep it where the pipeline says so."""
-        count(self.counts.dead_letters, fault.reason)
-        if self._pipeline.dead_letter is None:
-            return
-        place = (record.sequence_number, record.sub_sequence_number)
-        row = {
-            "id": dead_letter_id(self._pipeline.name, self.generation, self.shard, *place),
-            "reason": fault.reason,
-            "pipeline": self._pipeline.name,
-            "detail": fault.detail,
-        }
-        arrival = None if record.arrival_ms is None else format_time(record.arrival_ms)
-        row_of_record = self._origin(record) | {"arrival_time": arrival} | _data(record)
-        self.rows.append(Row(DEAD_LETTER, _encode(row | row_of_record)))
-
-    def _origin(self, record: Record) -> dict[str, object]:
-        return {
-            "partition_key": record.partition_key,
-            "sequence_number": record.sequence_number,
-            "sub_sequence_number": None if record.sequence_number is None else record.sub_sequence_number,
-            "shard": self.shard,
-        }
-
-
-def _data(record: Record) -> dict[str, object]:
-    data: dict[str, object] = {"data": b64encode(record.data[:DATA_MAX_BYTES]).decode()}
-    if len(record.data) > DATA_MAX_BYTES:
-        data["data_truncated"] = True
-    return data
-
-
 class Processor:
-    """One shard of a pipeline: records in, rows out, and a state that can be frozen and restored."""
+    """One shard of a pipeline: records in, rows out, and a state that can be frozen, restored and inherited.
 
-    def __init__(self, program: Program, shard: str, generation: int = 0, *, rows_max: int = ROWS_MAX) -> None:
+    `hash_range`: the shard's, if it is known; then a record from outside is misrouted where a window is aligned.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        shard: str,
+        generation: int = 0,
+        *,
+        hash_range: HashRange | None = None,
+        rows_max: int = ROWS_MAX,
+    ) -> None:
         self._program = program
-        self._core = Core(program, shard, generation, rows_max)
+        self._core = Core(program, shard, generation, rows_max, hash_range)
         self.position: Position | None = None
         self.last_arrival_ms: int | None = None
         self.totals = Counts()
+        self.is_of_older_format = False
+        """Whether it was restored from entries in an older format, and no base was written since."""
 
     @property
     def watermark_ms(self) -> int | None:
@@ -239,14 +85,23 @@ class Processor:
         if not self._goes_on_closing():
             replayed = self._replayed(records)
             fresh = records[replayed:] if replayed else records
-            taken = replayed + (self._program.apply(core, fresh) if fresh else 0)
+            taken = replayed + (self._apply(fresh) if fresh else 0)
             done = records[replayed:taken]
-            size_bytes = sum(len(record.data) for record in done)
+            size_bytes = sum(map(len, map(_DATA_OF, done)))
             core.counts.received, core.counts.replayed = taken, replayed
             if done:
                 self._note(done[-1], len(done))
         self.totals.add(core.counts)
         return Outcome(core.rows, core.counts, size_bytes, taken)
+
+    def _apply(self, records: Sequence[Record]) -> int:
+        core = self._core
+        if not core.floors:
+            return self._program.apply(core, records)
+        taken = self._program.above_floors()(core, records)
+        if not self.closing:
+            core.floors = Floors(core.floors.above(core.watermark_ms))
+        return taken
 
     def _goes_on_closing(self) -> bool:
         """Close what waits; tell whether more is left."""
@@ -310,12 +165,29 @@ class Processor:
 
     def open_groups(self) -> dict[str, int]:
         """Return how many groups each window holds."""
-        pairs = zip(self._program.windows, self._core.windows, strict=True)
-        return {program.window.name: windows.open_count() for program, windows in pairs}
+        counted = {program.window.name: 0 for program in self._program.windows}
+        for number, _, _, windows in self._core.holdings:
+            counted[self._program.windows[number].window.name] += windows.open_count()
+        return counted
+
+    def open_windows(self) -> list[OpenWindows]:
+        """Return what is open of each window, its own events and those of each shard that it has taken over."""
+        return [
+            open_windows(self._program.windows[number], origin, windows)
+            for number, origin, _, windows in self._core.holdings
+        ]
+
+    def floors(self) -> Floors:
+        """Return the watermarks that ranges have reached which this shard has taken over."""
+        return self._core.floors
+
+    def begin_generation(self, generation: int) -> None:
+        """Go on as a shard of another generation: what is emitted from here on has other ids."""
+        self._core.generation = generation
 
     def dirty_groups(self) -> int:
         """Return how many groups the next delta would hold."""
-        return sum(windows.dirty_count() for windows in self._core.windows)
+        return sum(holding.windows.dirty_count() for holding in self._core.holdings)
 
     def room(self) -> int:
         """Return how many more groups may be opened."""
@@ -326,44 +198,99 @@ class Processor:
 
         From here on the next delta starts.
         """
+        core = self._core
         header = snapshot.Header(
             definitions=self._program.definitions,
-            shard=self._core.shard,
-            generation=self._core.generation,
+            shard=core.shard,
+            generation=core.generation,
             base=base,
             position=None if self.position is None else (str(self.position[0]), self.position[1]),
             last_arrival_ms=self.last_arrival_ms,
             watermark_ms=self.watermark_ms,
-            ordinal=self._core.ordinal,
+            ordinal=core.ordinal,
             totals=self.totals,
+            floors=[(str(first), str(last), floor_ms) for (first, last), floor_ms in core.floors],
         )
-        changes = [windows.changes(everything=base) for windows in self._core.windows]
-        data = snapshot.encode(header, changes, outbox)
-        for windows in self._core.windows:
-            windows.fold()
+        own = [self._held(number, None, None, windows, everything=base) for number, windows in enumerate(core.windows)]
+        inherited = [
+            self._held(number, origin, str(lowest_hash), windows, everything=base)
+            for number, origin, lowest_hash, windows in core.inherited
+        ]
+        data = snapshot.encode(header, outbox, [*own, *inherited])
+        for holding in core.holdings:
+            holding.windows.fold()
+        self.is_of_older_format = self.is_of_older_format and not base
         return data
+
+    def _held(
+        self, number: int, origin: str | None, lowest_hash: str | None, windows: Windows, *, everything: bool
+    ) -> snapshot.Held:
+        columns = len(self._program.windows[number].window.by)
+        changes = windows.changes(everything=everything)
+        return snapshot.Held(number, origin, lowest_hash, windows.layout, columns, changes)
 
     @classmethod
     def restore(
-        cls, program: Program, shard: str, generation: int, entries: Sequence[bytes]
-    ) -> tuple[Processor, list[Row]]:
+        cls,
+        program: Program,
+        shard: str,
+        generation: int,
+        entries: Sequence[bytes],
+        *,
+        hash_range: HashRange | None = None,
+    ) -> tuple[Processor, Sequence[Row]]:
         """Return the processor that froze a base and then its deltas, and the rows of the last of them."""
-        processor = cls(program, shard, generation)
-        outbox: list[Row] = []
+        processor = cls(program, shard, generation, hash_range=hash_range)
+        outbox: Sequence[Row] = []
         for number, data in enumerate(entries):
-            header, changes, outbox = snapshot.decode(data)
-            snapshot.check(header, program, shard, generation, base=number == 0)
-            for windows, change in zip(processor._core.windows, changes, strict=True):
-                windows.restore(change)
-            processor._take(header)
-        for windows in processor._core.windows:
-            windows.settle(processor._core.watermark_ms)
+            entry = snapshot.Reader(data)
+            snapshot.check(entry.header, program, shard, generation, base=number == 0)
+            processor._restore(entry)
+            processor.is_of_older_format |= entry.version != snapshot.VERSION
+            outbox = entry.outbox
+        processor._core.settle()
         return processor, outbox
+
+    def _restore(self, entry: snapshot.Reader) -> None:
+        core = self._core
+        own = [each for each in entry.held if each.origin is None]
+        assert len(own) == len(core.windows), "the definitions are these"
+        inherited = [
+            core.inherited_part(each.number, each.origin, int(each.lowest_hash or ""))
+            for each in entry.held
+            if each.origin is not None
+        ]
+        held = [*core.windows, *(holding.windows for holding in inherited)]
+        for windows, each in zip(held, entry.held, strict=True):
+            windows.restore(each.changes)
+        for number, place, rows in entry.pieces():
+            held[number].restore(LAYOUTS[held[number].layout].only(place, rows))
+        core.hold(inherited)
+        self._take(entry.header)
+
+    @classmethod
+    def inherit(
+        cls, program: Program, shard: str, generation: int, *, hash_range: HashRange, parents: Sequence[Processor]
+    ) -> Processor:
+        """Return the processor of a shard that a split or merge made, with what its parents leave to it.
+
+        The parents have ended, were made with their own hash ranges, and stay as they are.
+        """
+        for parent in parents:
+            while parent.closing:  # what may be due is told a little too early
+                assert not parent.step(()).rows, "what is due by a parent's watermark is its own to close"
+        processor = cls(program, shard, generation, hash_range=hash_range)
+        cores = [parent._core for parent in parents]  # noqa: SLF001 - of this very class
+        processor._core.inherit(cores, hash_range)
+        return processor
 
     def _take(self, header: snapshot.Header) -> None:
         if header.position is not None:
             self.position = Position(int(header.position[0]), header.position[1])
         self.last_arrival_ms = header.last_arrival_ms
         self._core.watermark_ms = LONG_AGO_MS if header.watermark_ms is None else header.watermark_ms
+        self._core.floors = Floors(
+            Floor(HashRange(int(first), int(last)), floor_ms) for first, last, floor_ms in header.floors
+        )
         self._core.ordinal = header.ordinal
         self.totals = header.totals

@@ -11,9 +11,12 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from consumer.core.panes import Pane
-from consumer.core.windows import NEVER_MS, Due, Group, Keep, Key, Packed, Room, Shape
+from consumer.core.panes import Pane, packed_panes
+from consumer.core.windows import ANY, NEVER_MS, Due, FloorOf, Group, Keep, Keeps, Key, Packed, Room, Shape
 from consumer.pipeline.model import Sliding
+
+_FORMAT_1 = 5
+"""How many members the changes had in the first format."""
 
 
 class PaneBounds(NamedTuple):
@@ -51,10 +54,13 @@ class Grid:
 class SlidingWindows:
     """The panes and the open windows of a sliding window.
 
+    `_touched` are the panes that may have changed since the last fold.
     `_open` has the keys of each window that is kept, by start, each with the revision of its next row. Of it only the
     starts and the revisions are stored: the keys are those of the panes. While the window whose turn it is has given
     some of its rows, `_closing` has the keys to come, the next one last, and `_closed` the last one given.
     """
+
+    layout = "sliding"
 
     def __init__(self, kind: Sliding, keep: Keep, shape: Shape, room: Room) -> None:
         self._grid = Grid(kind)
@@ -62,11 +68,14 @@ class SlidingWindows:
         self._shape = shape
         self._room = room
         self._panes: dict[int, Pane] = {}
+        self._touched: dict[int, Pane] = {}
         self._open: dict[int, dict[Key, int]] = {}
         self._turns: list[tuple[int, int]] = []
         self._closing: list[Key] = []
         self._closed: list[Key] = []
         self._gone: list[int] = []
+        self._opened: list[int] = []
+        self._dropped: list[int] = []
         self._revised: set[tuple[int, Key]] = set()
 
     def _end_ms(self, start_ms: int) -> int:
@@ -82,10 +91,11 @@ class SlidingWindows:
         return PaneBounds(start_ms, start_ms + self._grid.pane_ms, self._drop_ms(starts[0]), self._drop_ms(starts[-1]))
 
     def pane(self, start_ms: int) -> Pane:
-        """Return a pane, opening it if need be."""
+        """Return a pane, opening it if need be. Its groups may be changed."""
         pane = self._panes.get(start_ms)
         if pane is None:
             pane = self._panes[start_ms] = Pane(start_ms, start_ms + self._grid.pane_ms)
+        self._touched[start_ms] = pane
         return pane
 
     def late(self, time_ms: int, watermark_ms: int) -> list[int]:
@@ -100,6 +110,7 @@ class SlidingWindows:
             keys = self._open.get(start_ms)
             if keys is None:
                 keys = self._open[start_ms] = {}
+                self._opened.append(start_ms)
                 self._enter(start_ms, self._emit_ms(start_ms))
             if key not in keys:
                 keys[key] = 0
@@ -175,8 +186,10 @@ class SlidingWindows:
     def _drop(self, start_ms: int) -> None:
         """Drop a window, and the panes that no later window has."""
         self._room.left += len(self._open.pop(start_ms))
+        self._dropped.append(start_ms)
         for pane_ms in range(start_ms, start_ms + self._grid.every_ms, self._grid.pane_ms):
             if self._panes.pop(pane_ms, None) is not None:
+                self._touched.pop(pane_ms, None)
                 self._gone.append(pane_ms)
 
     def updates(self, key: Key, time_ms: int, watermark_ms: int) -> list[Due]:
@@ -198,59 +211,72 @@ class SlidingWindows:
 
     def dirty_count(self) -> int:
         """See Windows."""
-        return sum(len(pane.dirty) for pane in self._panes.values()) + len(self._revised)
+        return sum(len(pane.dirty) for pane in self._touched.values()) + len(self._revised)
 
-    def changes(self, *, everything: bool) -> Packed:
-        """Return `[gone panes, groups, revisions, starts, closed]`.
+    def changes(self, *, everything: bool, keep: Keeps = ANY) -> Packed:
+        """Return `[gone panes, groups, revisions, starts, gone starts, closed]`.
 
-        Groups are `[pane start, *packed]`, revisions `[start, revision, *key]`, closed the `[*key]` of one key or none.
+        Groups are `[pane start, *packed]`, revisions `[start, revision, *key]`, starts those of windows that were
+        opened, gone starts those of windows that were dropped, closed the `[*key]` of one key or none.
         """
-        groups = [
-            [pane.start_ms, *self._shape.pack(key, group)]
-            for pane in self._panes.values()
-            for part in ((pane.clean, pane.dirty) if everything else (pane.dirty,))
-            for key, group in part.items()
-        ]
-        gone = [] if everything else self._gone
+        groups = packed_panes(self._shape, self._panes if everything else self._touched, keep, everything=everything)
+        revisions = self._revisions(keep, everything=everything)
         closed = [self._shape.pack_key(key) for key in self._closed]
-        return [gone, groups, self._revisions(everything=everything), list(self._open), closed]
+        if everything:
+            return [[], groups, revisions, list(self._open), [], closed]
+        opened = [start_ms for start_ms in self._opened if start_ms in self._open]
+        return [self._gone, groups, revisions, opened, self._dropped, closed]
 
-    def _revisions(self, *, everything: bool) -> list[Packed]:
+    def _revisions(self, keep: Keeps, *, everything: bool) -> list[Packed]:
         names = (
             [(start_ms, key) for start_ms, keys in self._open.items() for key, revision in keys.items() if revision]
             if everything
             else [(start_ms, key) for start_ms, key in self._revised if start_ms in self._open]
         )
-        return [[start_ms, self._open[start_ms][key], *self._shape.pack_key(key)] for start_ms, key in names]
+        kept = [(start_ms, key) for start_ms, key in names if keep(key)]
+        return [[start_ms, self._open[start_ms][key], *self._shape.pack_key(key)] for start_ms, key in kept]
 
     def fold(self) -> None:
         """See Windows."""
-        self._gone = []
+        self._gone, self._opened, self._dropped = [], [], []
         self._revised.clear()
-        for pane in self._panes.values():
+        for pane in self._touched.values():
             pane.clean.update(pane.dirty)
             pane.dirty = {}
+        self._touched.clear()
 
     def restore(self, changes: Packed) -> None:
+        """See Windows. Changes of format 1 have all starts each time, and no gone ones."""
+        if len(changes) == _FORMAT_1:
+            *changes, starts, closed = changes
+            changes = [*changes, starts, list(self._open.keys() - starts), closed]
+        *_, gone_starts, closed = changes
+        for start_ms in gone_starts:
+            self._open.pop(start_ms, None)
+        self.inherit(changes)
+        if closed is not None:
+            self._closed = [self._shape.unpack_key(values) for values in closed]
+
+    def inherit(self, changes: Packed) -> None:
         """See Windows."""
-        gone, groups, revisions, starts, closed = changes
+        gone, groups, revisions, starts, *_ = changes
         for pane_ms in gone:
             self._panes.pop(pane_ms, None)
-        for pane_ms, *values in groups:
-            key, group = self._shape.unpack(values)
+        for pane_ms, key, group in self._shape.unpack_rows(groups):
             self.pane(pane_ms).clean[key] = group
-        self._open = {start_ms: self._open.get(start_ms, {}) for start_ms in starts}
+        for start_ms in starts:
+            self._open.setdefault(start_ms, {})
         for start_ms, revision, *values in revisions:
-            self._open[start_ms][self._shape.unpack_key(values)] = revision
-        self._closed = [self._shape.unpack_key(values) for values in closed]
+            self._open.setdefault(start_ms, {})[self._shape.unpack_key(values)] = revision
 
-    def settle(self, _watermark_ms: int) -> None:
-        """See Windows."""
+    def settle(self, watermark_ms: int, floor_ms: FloorOf) -> None:
+        """See Windows. A pane that is kept for a later window may also belong to one that a parent has dropped."""
         for start_ms, revisions in self._open.items():
+            drop_ms, emit_ms = self._drop_ms(start_ms), self._emit_ms(start_ms)
             keys = dict.fromkeys((key for pane in self._panes_of(start_ms) for key in pane), 0)
-            self._open[start_ms] = keys | revisions
-            emitted = self._keep.updates and all(self._open[start_ms].values())
-            self._enter(start_ms, self._drop_ms(start_ms) if emitted else self._emit_ms(start_ms))
+            self._open[start_ms] = {key: 0 for key in keys if floor_ms(key) < drop_ms} | revisions
+            emitted = emit_ms <= watermark_ms and self._keep.updates and all(self._open[start_ms].values())
+            self._enter(start_ms, drop_ms if emitted else emit_ms)
         self._room.left -= self.open_count()
         if self._closed and not self._keep.updates:
             last = self._shape.order(self._closed[0])

@@ -6,7 +6,8 @@ there are windows it is in. Panes are kept all the same, so that sums are added 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from consumer.core.panes import Pane, TumblingWindows
 from consumer.core.sliding import Grid
@@ -37,6 +38,8 @@ class _Starts:
 
 class SlidingApart(TumblingWindows):
     """The open windows of a sliding window, each for itself."""
+
+    layout = "apart"
 
     def __init__(self, kind: Sliding, keep: Keep, shape: Shape, room: Room, make_room: Callable[[], None]) -> None:
         super().__init__(_Starts(kind.size_ms), keep, _paned(shape), room)
@@ -115,4 +118,21 @@ def _paned(shape: Shape) -> Shape:
             group.panes[pane_ms] = shape.unpack(part)[1]
         return shape.unpack_key(key), group
 
-    return Shape(_Paned, shape.merge, pack, unpack, shape.pack_key, shape.unpack_key, shape.order)
+    def pack_rows(start_ms: int | None, pairs: Iterable[tuple[Key, _Paned]]) -> list[Packed]:
+        return [[start_ms, *pack(key, group)] for key, group in pairs]
+
+    def unpack_rows(rows: list[Packed]) -> Iterator[tuple[Any, Key, _Paned]]:
+        for start_ms, *values in rows:
+            yield start_ms, *unpack(values)
+
+    return Shape(
+        new=_Paned,
+        merge=shape.merge,
+        pack=pack,
+        unpack=unpack,
+        pack_rows=pack_rows,
+        unpack_rows=unpack_rows,
+        pack_key=shape.pack_key,
+        unpack_key=shape.unpack_key,
+        order=shape.order,
+    )

@@ -25,7 +25,7 @@ _DAYS_IN_ERA = 146_097
 _MS_IN_UNIT = {TimeUnit.SECONDS: (1000, 1), TimeUnit.MILLISECONDS: (1, 1), TimeUnit.MICROSECONDS: (1, 1000)}
 """Factor and divisor."""
 
-_SECONDS_CACHE_SIZE = 4096
+_CACHE_SIZE = 4096
 _TIME = re.compile(
     r"(?P<year>[+-]?[0-9]{4,})(?:-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
     r"(?:[Tt ](?P<hour>[0-9]{2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?"
@@ -84,10 +84,13 @@ def _offset_ms(zone: str | None) -> int:
 
 FRACTION_MS = {f"{milliseconds:03d}Z": milliseconds for milliseconds in range(1000)}
 """How a time like 2026-01-31T12:34:56.789Z ends, and what that means."""
+_SECOND_MS = {f"{second:02d}.": second * 1000 for second in range(60)}
+"""What stands before that."""
+_FRACTIONS, _SECONDS = tuple(FRACTION_MS), tuple(_SECOND_MS)
 
 
 class TimeReader:
-    """`parse_time` for times that lie close together: remembers the seconds it has met.
+    """`parse_time` for times that lie close together: remembers the minutes and seconds it has met.
 
     `seconds_ms` has `2026-01-31T12:34:56.` for the seconds of times that end as FRACTION_MS says, so that the
     generated code can add the two without a call; a KeyError there means: call.
@@ -95,16 +98,25 @@ class TimeReader:
 
     def __init__(self) -> None:
         self.seconds_ms: dict[str, int] = {}
+        self._minutes_ms: dict[str, int] = {}
 
     def __call__(self, text: str) -> int:
         """Return epoch milliseconds; same results and errors as `parse_time`."""
-        time_ms = parse_time(text)
-        fraction_ms = FRACTION_MS.get(text[20:])
-        if fraction_ms is not None and text[19] == ".":
-            if len(self.seconds_ms) >= _SECONDS_CACHE_SIZE:
-                self.seconds_ms.clear()
-            self.seconds_ms[text[:20]] = time_ms - fraction_ms
-        return time_ms
+        second_ms, fraction_ms = _SECOND_MS.get(text[17:20]), FRACTION_MS.get(text[20:])
+        if second_ms is None or fraction_ms is None:
+            return parse_time(text)
+        minute_ms = self._minutes_ms.get(text[:17])
+        if minute_ms is None:
+            minute_ms = parse_time(text) - second_ms - fraction_ms
+            _remember(self._minutes_ms, text[:17], minute_ms)
+        _remember(self.seconds_ms, text[:20], minute_ms + second_ms)
+        return minute_ms + second_ms + fraction_ms
+
+
+def _remember(times_ms: dict[str, int], text: str, time_ms: int) -> None:
+    if len(times_ms) >= _CACHE_SIZE:
+        times_ms.clear()
+    times_ms[text] = time_ms
 
 
 def epoch_ms(number: int, unit: TimeUnit) -> int:
@@ -125,10 +137,10 @@ def format_time(time_ms: int) -> str:
     Window edges may lie outside the years an event may have.
     """
     minutes, of_minute = divmod(time_ms, 60_000)
-    return f"{_format_minute(minutes)}{of_minute // 1000:02d}.{of_minute % 1000:03d}Z"
+    return f"{_format_minute(minutes)}{_SECONDS[of_minute // 1000]}{_FRACTIONS[of_minute % 1000]}"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_CACHE_SIZE)
 def _format_minute(minutes: int) -> str:
     days, of_day = divmod(minutes, 1440)
     year, month, day = _civil(days)

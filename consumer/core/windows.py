@@ -14,7 +14,7 @@ slot an accumulator and, where a window needs them, what group_code.py lists.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -28,6 +28,20 @@ LONG_AGO_MS = -(2**62)
 Group = Any
 Key = Hashable
 Packed = list[Any]
+Keeps = Callable[[Key], bool]
+"""Whether a key is one of those asked for."""
+FloorOf = Callable[[Key], int]
+"""The watermark that the group of a key has reached in an earlier shard (resharding.py)."""
+
+
+def ANY(_key: Key) -> bool:  # noqa: N802 - a constant that happens to be a function
+    """Keep every key."""
+    return True
+
+
+def NO_FLOOR(_key: Key) -> int:  # noqa: N802 - a constant that happens to be a function
+    """Return what the groups of most shards have: no floor."""
+    return LONG_AGO_MS
 
 
 class Due(NamedTuple):
@@ -68,16 +82,22 @@ class Shape:
     """What the generated code knows of a window's groups.
 
     `merge` adds a later group to an earlier one. `pack` makes a list of plain values of a key and a group, `unpack`
-    the pair again; `order` makes keys comparable: null first.
+    the pair again; `pack_rows` does so with many that are in a pane, whose start each row then begins with (in windows
+    without panes it is None, and in no row), and `unpack_rows` yields start, key and group. `order` makes keys
+    comparable: null first. `partition_key` returns the partition key of a group's events, by the group's key; None in
+    windows that are not aligned.
     """
 
     new: Callable[[], Group]
     merge: Callable[[Group, Group], None]
     pack: Callable[[Key, Group], Packed]
     unpack: Callable[[Packed], tuple[Key, Group]]
+    pack_rows: Callable[[int | None, Iterable[tuple[Key, Group]]], list[Packed]]
+    unpack_rows: Callable[[list[Packed]], Iterator[tuple[Any, Key, Group]]]
     pack_key: Callable[[Key], Packed]
     unpack_key: Callable[[Packed], Key]
     order: Callable[[Key], Any]
+    partition_key: Callable[[Key], str] | None = None
 
     def due_order(self, due: Due) -> Any:
         """Return what rows that are due at once are ordered by."""
@@ -85,7 +105,9 @@ class Shape:
 
 
 class Windows(Protocol):
-    """The open windows of one definition in one shard."""
+    """The open windows of one definition in one shard. `layout` says what is where in their changes."""
+
+    layout: str
 
     def due_ms(self) -> int:
         """Return a watermark below which nothing is due, emitted or dropped."""
@@ -108,16 +130,22 @@ class Windows(Protocol):
     def dirty_count(self) -> int:
         """Return how many entries the next delta would hold."""
 
-    def changes(self, *, everything: bool) -> Packed:
-        """Return as plain values what changed since the last fold, or everything."""
+    def changes(self, *, everything: bool, keep: Keeps = ANY) -> Packed:
+        """Return as plain values what changed since the last fold, or everything, of the keys that are to be kept.
+
+        What did not change is not looked at.
+        """
 
     def fold(self) -> None:
         """Make what was dirty clean: it has been stored."""
 
     def restore(self, changes: Packed) -> None:
-        """Apply stored changes."""
+        """Apply stored changes, or a part of them: the rows may come in several, after all that is gone in panes."""
 
-    def settle(self, watermark_ms: int, /) -> None:
+    def inherit(self, changes: Packed) -> None:
+        """Add what a parent held of keys that no other parent holds."""
+
+    def settle(self, watermark_ms: int, floor_ms: FloorOf, /) -> None:
         """Find out what is due when: all stored changes have been applied."""
 
 

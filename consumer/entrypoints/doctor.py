@@ -136,7 +136,7 @@ def _pipeline_checks(pipeline: Pipeline, client: ClientFactory) -> list[tuple[st
         (f"stream {source.stream}", partial(_stream, client, pipeline)),
         ("records", partial(_records, client, source.stream)),
         ("state table", partial(_state_table, client, state.table)),
-        ("state bucket", partial(_state_bucket, client, state.bucket)),
+        *([] if state.bucket is None else [("state bucket", partial(_state_bucket, client, state.bucket))]),
         *(("lease table", partial(_lease_table, client, pipeline.worker.application + x)) for x in _LEASE_TABLES),
         *_sink_checks(pipeline, client),
     ]

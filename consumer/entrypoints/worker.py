@@ -10,27 +10,34 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import boto3
+import msgspec
 
 from consumer import __version__
 from consumer.core.compile import Program, compile_pipeline
+from consumer.entrypoints.beginning import begin, start_seconds
 from consumer.environment import default_identifier
 from consumer.errors import EXIT_FAILURE, EXIT_OK, FencedError, RetryableError, SetupError, StreamgaugeError
+from consumer.pipeline.definitions import definitions_text
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline, StdoutSink
+from consumer.records import HashRange
 from consumer.runtime import clock
 from consumer.runtime.clock import Stop
-from consumer.runtime.commit import ShardOrigin, Surroundings, check_application
+from consumer.runtime.compaction import Background
 from consumer.runtime.daemon_files import DEFAULTS, DaemonConfig
+from consumer.runtime.handovers import HandoverWatch
 from consumer.runtime.jars import find_jars
 from consumer.runtime.java import JvmOptions, find_java
 from consumer.runtime.retry import StoppedError, until_done
 from consumer.runtime.shard import ShardRunner
 from consumer.runtime.supervisor import Daemon
+from consumer.runtime.surroundings import ShardOrigin, Surroundings, check_application
 from consumer.sinks.build import Clients, build_router
 from consumer.sources import kinesis, leases
 from consumer.sources.kinesis import KinesisClient
 from consumer.state import dynamodb, s3
 from consumer.state.base import Application, StateStore
+from consumer.state.table import DynamoClient
 from consumer.telemetry.events import StartStep, Telemetry
 from consumer.telemetry.health import Health
 from consumer.telemetry.http import MonitoringServer
@@ -136,21 +143,30 @@ class _Worker:
         store = self._store(database)
         application = self._application(store, stream)
         router = build_router(self._pipeline, Clients.of(self._session), sys.stdout.buffer)
-        around = Surroundings(self._program, application, store, router, self._telemetry, clock, self._stop.pause)
-        shards = Shards(stream, self._pipeline.source.stream)
+        around = Surroundings(
+            program=self._program,
+            application=application,
+            store=store,
+            router=router,
+            lineage=Shards(stream, self._pipeline.source.stream),
+            telemetry=self._telemetry,
+            clock=clock,
+            pause=self._stop.pause,
+            in_background=Background(),
+        )
         daemon = Daemon(
             DaemonConfig(
                 stream=self._pipeline.source.stream,
                 application=worker.application,
                 identifier=self._identifier,
                 region=region,
-                start_seconds=_start_seconds(self._pipeline, application.started_at_ms),
+                start_seconds=start_seconds(self._pipeline, application.started_at_ms),
                 extra=worker.kcl,
             ),
             java,
             jars,
             environ=self._environ,
-            on_shard=self._runner(around, shards),
+            on_shard=self._runner(around),
             on_log=self._log,
             options=self._options,
         )
@@ -162,14 +178,34 @@ class _Worker:
             self._starting(
                 "release_leader", lambda: leases.release_leader(lease_tables, worker.application, self._identifier)
             )
+            self._starting("accept_leases", lambda: leases.accept(lease_tables, worker.application, self._identifier))
             self._daemon = daemon
             if self._stop.requested:
                 return EXIT_OK
             daemon.start()
             self._telemetry.daemon_started(pid=daemon.pid or 0, java_version=java.version)
-            return self._wait(daemon)
+            handovers = HandoverWatch(
+                self._identifier,
+                read=lambda: leases.read(lease_tables, worker.application),
+                finish=lambda lease: leases.finish_handover(lease_tables, worker.application, lease),
+                telemetry=self._telemetry,
+                monotonic=clock.monotonic,
+            )
+            status = self._wait(daemon, handovers)
+            if worker.on_stop == "release":
+                self._release(lease_tables)
+            return status
 
-    def _wait(self, daemon: Daemon) -> int:
+    def _release(self, lease_tables: leases.DynamoDBClient) -> None:
+        """Give the leases free; if that fails, the others wait for the fail-over time."""
+        try:
+            released = leases.release(lease_tables, self._pipeline.worker.application, self._identifier)
+        except StreamgaugeError as error:
+            self._telemetry.leases_not_released(error=error)
+        else:
+            self._telemetry.leases_released(leases=released)
+
+    def _wait(self, daemon: Daemon, handovers: HandoverWatch) -> int:
         started, initialised, stopping = clock.monotonic(), False, False
         while True:
             try:
@@ -186,6 +222,8 @@ class _Worker:
             if exit_ is not None:
                 self._telemetry.daemon_ended(status=exit_.status, expected=True)
                 return EXIT_OK
+            if initialised and not stopping:
+                handovers.look()
 
     def _starting(self, step: StartStep, call: Callable[[], T]) -> T:
         """Make a call to AWS that the start needs until it works.
@@ -212,14 +250,13 @@ class _Worker:
             raise SetupError("no AWS region is set: set AWS_REGION")
         return region
 
-    def _store(self, database: dynamodb.DynamoClient) -> StateStore:
-        state = self._pipeline.state
+    def _store(self, database: DynamoClient) -> StateStore:
+        state, bucket = self._pipeline.state, self._pipeline.state.bucket
         objects = s3.make_client(self._session)
         self._starting("check_table", lambda: dynamodb.check_table(database, state.table))
-        self._starting("check_bucket", lambda: s3.check_bucket(objects, state.bucket))
-        return dynamodb.DynamoStore(
-            database, objects, table=state.table, bucket=state.bucket, pipeline=self._pipeline.name
-        )
+        if bucket is not None:
+            self._starting("check_bucket", lambda: s3.check_bucket(objects, bucket))
+        return dynamodb.DynamoStore(database, objects, table=state.table, bucket=bucket, pipeline=self._pipeline.name)
 
     def _application(self, store: StateStore, stream: KinesisClient) -> Application:
         """Return the application item; at the first start, write it."""
@@ -229,30 +266,25 @@ class _Worker:
             self._telemetry.stream_ignores_keys(stream=info.name)
         stored = self._starting("read_application", store.read_application)
         if stored is None:
-            # Whole seconds, as the daemon takes them: both must mean the same instant.
-            started_at_ms = clock.now_ms() // 1000 * 1000
-            start_seconds = _start_seconds(self._pipeline, started_at_ms)
-            roots = self._starting("list_shards", lambda: kinesis.roots(stream, source, start_seconds))
-            first = Application(
-                generation=0,
-                started_at_ms=started_at_ms,
-                roots=tuple(shard.id for shard in roots),
-                definitions=self._program.definitions,
-                stream_created_ms=info.created_ms,
+            first = self._starting(
+                "list_shards", lambda: begin(self._pipeline, stream, info, generation=0, now_ms=clock.now_ms())
             )
             stored = self._starting("create_application", lambda: store.create_application(first))
-        mine = Application(
-            stored.generation, stored.started_at_ms, stored.roots, self._program.definitions, info.created_ms
+        mine = msgspec.structs.replace(
+            stored,
+            definitions=self._program.definitions,
+            meaning=definitions_text(self._pipeline),
+            stream_created_ms=info.created_ms,
         )
         check_application(stored, mine, self._pipeline.name)
         return stored
 
-    def _runner(self, around: Surroundings, shards: Shards) -> Callable[[BinaryIO, BinaryIO], None]:
+    def _runner(self, around: Surroundings) -> Callable[[BinaryIO, BinaryIO], None]:
         extra = dict(self._pipeline.worker.kcl)
         failover_ms = int(extra.get("failoverTimeMillis", DEFAULTS["failoverTimeMillis"]))
 
         def serve(lines: BinaryIO, output: BinaryIO) -> None:
-            ShardRunner(around, shards.origin, failover_seconds=failover_ms / 1000).run(lines, output)
+            ShardRunner(around, failover_seconds=failover_ms / 1000).run(lines, output)
 
         return serve
 
@@ -279,7 +311,10 @@ class _Worker:
 
 
 class Shards:
-    """What the stream says of its shards, asked for again when a new one turns up."""
+    """The stream's shards, asked for again when a shard turns up, or its children are asked for, that is not known.
+
+    What is known of a shard never changes. Shards are served by threads; the dict is replaced whole.
+    """
 
     def __init__(self, client: KinesisClient, stream: str) -> None:
         self._client = client
@@ -289,17 +324,22 @@ class Shards:
     def origin(self, shard: str) -> ShardOrigin:
         """Return a shard's hash range and parents."""
         if shard not in self._origins:
-            for info in kinesis.list_shards(self._client, self._stream):
-                parents = tuple(parent for parent in (info.parent, info.adjacent_parent) if parent is not None)
-                self._origins[info.id] = ShardOrigin(info.hash_range, parents)
+            self._list()
         if shard not in self._origins:
             raise RetryableError(f"stream {self._stream} has no shard {shard}: was it deleted and created again?")
         return self._origins[shard]
 
+    def children(self, parent: str) -> Mapping[str, HashRange]:
+        """Return the shards that a shard was split or merged into."""
+        if not self._children(parent):
+            self._list()
+        return self._children(parent)
 
-def _start_seconds(pipeline: Pipeline, started_at_ms: int) -> int | None:
-    """Return the start in epoch seconds as the daemon takes it; None is the oldest record. Never LATEST."""
-    start = pipeline.source.start
-    if start == "trim_horizon":
-        return None
-    return (started_at_ms if start == "latest" else int(start)) // 1000
+    def _children(self, parent: str) -> Mapping[str, HashRange]:
+        return {shard: origin.hash_range for shard, origin in self._origins.items() if parent in origin.parents}
+
+    def _list(self) -> None:
+        listed = {}
+        for info in kinesis.list_shards(self._client, self._stream):
+            listed[info.id] = ShardOrigin(HashRange(*map(int, info.hash_range)), info.parents)
+        self._origins = self._origins | listed

@@ -27,6 +27,7 @@ def build(file: PipelineFile, meaning: Meaning) -> model.Pipeline:
             application=worker.application or file.pipeline,
             identifier=worker.identifier or None,
             metrics_port=worker.metrics_port,
+            on_stop=worker.on_stop,
             kcl=tuple(worker.kcl.items()),
         ),
     )

@@ -33,8 +33,13 @@ def definitions_hash(pipeline: Pipeline) -> str:
 
     Not in it: the stream and where reading starts, sinks, state and worker. They may change while the state stays.
     """
+    return _sha256(definitions_text(pipeline))
+
+
+def definitions_text(pipeline: Pipeline) -> str:
+    """Return what `definitions_hash` is the hash of, as one line of JSON: `differences.py` compares two of them."""
     events = pipeline.events
-    return _hash(
+    return _canonical(
         {
             "version": _VERSION,
             "pipeline": pipeline.name,
@@ -136,5 +141,12 @@ def _optional_text(expression: Expression | None) -> str | None:
 
 
 def _hash(meaning: dict[str, Any]) -> str:
-    canonical = json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return _sha256(_canonical(meaning))
+
+
+def _canonical(meaning: dict[str, Any]) -> str:
+    return json.dumps(meaning, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _sha256(canonical: str) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()

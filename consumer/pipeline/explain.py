@@ -242,9 +242,19 @@ def _beyond(pipeline: Pipeline) -> str:
 def _state(pipeline: Pipeline) -> list[str]:
     state = pipeline.state
     wait = f"at most {duration_in_words(state.emit_delay_ms)}" if state.emit_delay_ms else "no time at all"
-    place = f"Kept in the DynamoDB table {state.table}, and what is too large for it in the S3 bucket {state.bucket}."
+    place = f"Kept in the DynamoDB table {state.table}, {_snapshots(state.bucket)}"
     pace = f"Committed every {duration_in_words(state.commit_interval_ms)}."
     return [place, f"{pace} A row is sent when it is committed: it waits {wait} for that."]
+
+
+def _snapshots(bucket: str | None) -> str:
+    if bucket is not None:
+        return f"and what is too large for it in the S3 bucket {bucket}."
+    return (
+        "all of it: no bucket is named. A snapshot larger than 8 KB is written as items of 350 KB, at one write unit a "
+        "KB, and as many again when it is deleted: 100 MB take 102,400 units each time, where S3 takes one request. "
+        "Name a bucket (state.bucket) if the state of a shard may grow beyond some 100 MB."
+    )
 
 
 def _worker(pipeline: Pipeline) -> list[str]:

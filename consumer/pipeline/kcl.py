@@ -29,6 +29,7 @@ _NUMBERS = (
     "idleTimeBetweenReadsInMillis",
     "failoverTimeMillis",
     "leaseAssignmentIntervalMillis",
+    "parentShardPollIntervalMillis",
     "reBalanceThresholdPercentage",
     "logWarningForTaskAfterMillis",
     "shutdownGraceMillis",

@@ -255,10 +255,13 @@ class SinkRoute:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where state lives (a DynamoDB table, an S3 bucket), how often it is committed, how long a result may wait."""
+    """Where state lives, how often it is committed, how long a result may wait.
+
+    Items are in the DynamoDB table; what is too large for one is in the S3 bucket, or in the table too (None).
+    """
 
     table: str
-    bucket: str
+    bucket: str | None
     commit_interval_ms: int
     emit_delay_ms: int
 
@@ -277,11 +280,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """`identifier` None means: POD_NAME, then the host name. `kcl` holds extra properties of the daemon."""
+    """`identifier` None means: POD_NAME, then the host name. `kcl` holds extra properties of the daemon.
+
+    `on_stop`: whether a worker that is told to stop keeps its leases, to have them at once when it comes back, or gives
+    them free for others.
+    """
 
     application: str
     identifier: str | None
     metrics_port: int
+    on_stop: OneOf["keep", "release"]
     kcl: tuple[tuple[str, str], ...]
 
 

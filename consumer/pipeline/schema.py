@@ -273,10 +273,10 @@ class SinkPart(TargetPart):
 
 
 class StatePart(Part):
-    """Where the state lives and how often it is committed."""
+    """Where the state lives and how often it is committed. `bucket` None means: all of it in the table."""
 
     table: TableName
-    bucket: BucketName
+    bucket: BucketName | None = _optional()
     commit_interval: Annotated[int, Duration(100, 5 * _MINUTE_MS)] = default("5s")
     emit_delay: Annotated[int, Duration(0, 5 * _MINUTE_MS)] = default("1s")
     on_gap: Annotated[
@@ -299,10 +299,7 @@ class WorkerPart(Part):
         default=None
     )
     metrics_port: Annotated[int, Int(0, 65_535)] = default(9102)
-    on_stop: Annotated[
-        str,
-        Choice(("keep",), {"release": "write `on_stop: keep`; the worker takes its leases back when it starts again"}),
-    ] = default("keep")
+    on_stop: Annotated[Literal["keep", "release"], Choice(("keep", "release"))] = default("keep")
     kcl: Annotated[
         dict[str, Annotated[str, KclValue()]],
         Field(json_schema_extra={"propertyNames": {"pattern": f"^{KCL_NAME}$"}}),
@@ -391,7 +388,6 @@ EXAMPLES = {
     },
     "state": "`state: {table: streamgauge-state, bucket: my-bucket}`",
     "state.table": "`table: streamgauge-state`",
-    "state.bucket": "`bucket: my-bucket`; state without a bucket is not supported yet",
 }
 """What to write for a required key that is missing."""
 

@@ -12,73 +12,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeVar
+from functools import partial
 
-from consumer.core.compile import Program
 from consumer.core.processor import Outcome, Processor
-from consumer.errors import CorruptStateError, FencedError, RefusedError, RetryableError, StreamgaugeError
-from consumer.records import Position, Record, Row
+from consumer.errors import CorruptStateError, FencedError, RefusedError, RetryableError
+from consumer.records import HashRange, Position, Record, Row
+from consumer.runtime.compaction import Compaction
 from consumer.runtime.heap import STATE_HEAP
-from consumer.runtime.retry import until_done
-from consumer.sinks.base import Router
+from consumer.runtime.surroundings import ShardOrigin, Surroundings, check_application
+from consumer.runtime.tidying import Tidying
 from consumer.state.base import (
     FORMAT_VERSION,
     INLINE_BYTES_MAX,
-    MANIFEST_ENTRIES_MAX,
-    Application,
     Claim,
     Entry,
     FenceRefusedError,
     ShardState,
-    StateStore,
 )
-from consumer.telemetry.events import CommitStep, Telemetry
 
 SMALL_STATE_GROUPS = 1000
 """Up to this many open groups a commit writes a base: no delta would be worth its object."""
 PENDING_BYTES_MAX = 8 * 1024 * 1024
 DIRTY_GROUPS_MAX = 200_000
 """Rows and changed groups beyond these are committed at once: they would make too large an entry."""
-RETRY_SECONDS_MAX = 300.0
-"""How long a call to the state store is tried again before the process gives up."""
-
-T = TypeVar("T")
-
-
-class Clock(Protocol):
-    """Time, waiting and chance, as `runtime/clock.py` has them; tests bring their own."""
-
-    def now_ms(self) -> int:
-        """Return the wall clock in epoch milliseconds."""
-
-    def monotonic(self) -> float:
-        """Return seconds that never go back."""
-
-    def random(self) -> float:
-        """Return a number in [0, 1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShardOrigin:
-    """What the stream says of a shard: its hash range (decimal text, both ends included) and its parents."""
-
-    hash_range: tuple[str, str]
-    parents: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all shards of a worker share. `pause(seconds)` waits and returns True when trying must end."""
-
-    program: Program
-    application: Application
-    store: StateStore
-    router: Router
-    telemetry: Telemetry
-    clock: Clock
-    pause: Callable[[float], bool]
 
 
 class Mode(Enum):
@@ -100,12 +57,12 @@ Checkpoint = Callable[[Position], bool]
 class ShardOwner:
     """Owns a shard's state from INIT on, as one epoch."""
 
-    def __init__(self, around: Surroundings, shard: str, origin: Callable[[str], ShardOrigin]) -> None:
+    def __init__(self, around: Surroundings, shard: str) -> None:
         self.shard = shard
         self.mode = Mode.PARKED
         self._around = around
-        self._find_origin = origin
-        self._origin = ShardOrigin(("0", "0"), ())
+        self._retrying = partial(around.retrying, shard)
+        self._origin = ShardOrigin(HashRange(0, 0), ())
         self._generation = around.application.generation
         self._processor = Processor(around.program, shard, self._generation)
         self._epoch = 0
@@ -113,6 +70,9 @@ class ShardOwner:
         self._manifest: tuple[Entry, ...] = ()
         self._state_bytes = 0
         self._superseded: list[Entry] = []
+        self._parents: tuple[str, ...] = ()
+        self._tidying = Tidying(around, shard, ())
+        self._compaction = Compaction(around, shard, lambda: self.mode is Mode.ACTIVE)
         self._pending: list[Row] = []
         self._pending_since: float | None = None
         self._pending_bytes = 0
@@ -126,12 +86,21 @@ class ShardOwner:
     def initialise(self, checkpoint: Position | None) -> None:
         """Take the shard over. `checkpoint` is the source's position, None where it has none.
 
-        RefusedError: nothing is processed (PARKED).
+        RefusedError: nothing is processed (PARKED). FencedError: a later owner has the state already.
         """
+        try:
+            self._initialise(checkpoint)
+        except RefusedError:
+            # A later owner may have gone on meanwhile: its commits delete objects, and retire parents.
+            if self._epoch:
+                self._check_epoch()
+            raise
+
+    def _initialise(self, checkpoint: Position | None) -> None:
         started = self._around.clock.monotonic()
         # 1. The pipeline is checked before anything is written: a wrong worker must not fence a healthy owner.
         self._check_application()
-        self._origin = self._retrying("load", lambda: self._find_origin(self.shard))
+        self._origin = self._retrying("load", lambda: self._around.lineage.origin(self.shard))
         # The claim fences every earlier owner; 2. its answer is the item.
         claim = self._retrying("claim", lambda: self._around.store.claim(self.shard))
         self._epoch = claim.epoch
@@ -140,11 +109,13 @@ class ShardOwner:
             self.mode = Mode.FROZEN
             return
         if claim.state is None:
-            self._start_empty(checkpoint)
+            self._start(checkpoint)
         else:
             outbox = self._restore(claim.state, checkpoint)
             # 4. What was stored is sent again: the same ids, the same bytes.
             self._resend(outbox, ended=claim.state.ended)
+        self._tidying = Tidying(self._around, self.shard, self._parents)
+        self._tidying.collect_orphans()
         self._around.telemetry.shard_initialised(
             shard=self.shard,
             epoch=self._epoch,
@@ -154,9 +125,9 @@ class ShardOwner:
             position=self._processor.position,
             groups_limit=self._around.program.pipeline.limits.groups,
             seconds=self._around.clock.monotonic() - started,
-            resumed=claim.state is not None,
+            started="resumed" if claim.state is not None else "inherited" if self._parents else "empty",
         )
-        STATE_HEAP.settle(self._open_count())
+        STATE_HEAP.loaded(self._open_count())
 
     def _check_application(self) -> None:
         stored = self._retrying("load", self._around.store.read_application)
@@ -164,23 +135,63 @@ class ShardOwner:
             raise RefusedError("the application item has disappeared from the state table; restore it")
         check_application(stored, self._around.application, self._around.program.pipeline.name)
 
-    def _start_empty(self, checkpoint: Position | None) -> None:
-        if self.shard not in self._around.application.roots:
-            raise RefusedError(self._not_a_root())
+    def _start(self, checkpoint: Position | None) -> None:
+        """Make commit 0: a root starts empty, every other shard with what its parents leave. Nothing else starts."""
         if checkpoint is not None:
             raise RefusedError(
                 f"the lease table says that {self.shard} was processed up to {checkpoint.sequence}, but there is no "
                 "state for it; restore the state table, or give the pipeline a new name to start afresh"
             )
+        program, range_ = self._around.program, self._origin.hash_range
+        if self.shard in self._around.application.roots:
+            self._processor = Processor(program, self.shard, self._generation, hash_range=range_)
+        else:
+            self._parents = self._origin.parents
+            parents = [ShardOwner(self._around, parent).close_ended(heir=self.shard) for parent in self._parents]
+            if not parents:
+                raise RefusedError(
+                    f"{self.shard} has no parents and was not there when the application started; give the pipeline a "
+                    "new name (and worker.application) to start afresh, from all shards that exist then"
+                )
+            self._processor = Processor.inherit(
+                program, self.shard, self._generation, hash_range=range_, parents=parents
+            )
         self.mode = Mode.ACTIVE
         self._write_commit([], ended=False)
 
-    def _not_a_root(self) -> str:
-        parents = " and ".join(self._origin.parents) or "unknown parents"
-        return (
-            f"{self.shard} came from a split or merge ({parents}), and taking over the state of a parent is not "
-            "supported yet: its records wait in the stream. Give the pipeline a new name (and worker.application) to "
-            "start afresh, from all shards that exist then"
+    def close_ended(self, *, heir: str) -> Processor:
+        """Return the state of an ended shard for a child, when all its rows have been sent; RefusedError if it lacks.
+
+        The shard's epoch is not touched unless rows are left: its owner may be about to checkpoint its end.
+        """
+        claim = self._retrying("load", partial(self._around.store.read, self.shard))
+        while True:
+            state = self._ended(claim, heir)
+            outbox = self._restore(state, None)
+            if not outbox:
+                return self._processor
+            claim = self._retrying("claim", partial(self._around.store.claim, self.shard))
+            if self._ended(claim, heir).commit_no == state.commit_no:
+                self._epoch = claim.epoch
+                try:
+                    self._resend(outbox, ended=True)
+                except FencedError:  # by another child of it, which has the same to do
+                    claim = self._retrying("load", partial(self._around.store.read, self.shard))
+                else:
+                    return self._processor
+                finally:
+                    self._around.telemetry.shard_released(shard=self.shard)
+
+    def _ended(self, claim: Claim | None, heir: str) -> ShardState:
+        if claim is not None and claim.state is not None and claim.state.ended:
+            return claim.state
+        what = "has no state" if claim is None or claim.state is None else "has not ended"
+        if claim is not None and claim.retired:
+            what = "was given up after other shards had taken it over"
+        raise RefusedError(
+            f"{heir} came from {self.shard} by a split or merge, but {self.shard} {what}: nothing of {heir} is "
+            "processed. Were rows of the lease table deleted? Give the lease of "
+            f"{self.shard} back to the workers (its checkpoint at TRIM_HORIZON); records already counted are skipped"
         )
 
     def _restore(self, state: ShardState, checkpoint: Position | None) -> Sequence[Row]:
@@ -188,10 +199,15 @@ class ShardOwner:
         entries = [state.inline] if state.inline is not None else [self._read(e) for e in state.manifest]
         if hashlib.sha256(entries[-1]).hexdigest() != state.sha256:
             raise CorruptStateError(f"the snapshot of {self.shard} does not match the hash in its state item")
-        self._processor, outbox = Processor.restore(self._around.program, self.shard, self._generation, entries)
+        range_ = HashRange(*map(int, state.hash_range))
+        with STATE_HEAP.paused():
+            self._processor, outbox = Processor.restore(
+                self._around.program, self.shard, self._generation, entries, hash_range=range_
+            )
         if self._processor.position != state.position:
             raise RefusedError(f"the snapshot of {self.shard} is not at the position its state item names")
-        self._commit_no, self._manifest = state.commit_no, state.manifest
+        self._commit_no, self._manifest, self._parents = state.commit_no, state.manifest, state.parents
+        self._origin = ShardOrigin(range_, self._origin.parents)
         self._state_bytes = sum(map(len, entries))
         self.mode = Mode.ACTIVE
         return outbox
@@ -201,10 +217,6 @@ class ShardOwner:
 
     def _check_state(self, state: ShardState, checkpoint: Position | None) -> None:
         application = self._around.application
-        if state.format_version != FORMAT_VERSION:
-            raise RefusedError(
-                f"the state of {self.shard} has format {state.format_version}; this version reads {FORMAT_VERSION}"
-            )
         if state.definitions != application.definitions or state.generation != application.generation:
             raise RefusedError(f"the state of {self.shard} belongs to another definition or generation")
         if state.stream_created_ms != application.stream_created_ms:
@@ -326,7 +338,13 @@ class ShardOwner:
         # 6. The next commit records that the outbox was delivered; an ended state does so now.
         if ended and outbox:
             self._write_commit([], ended=True, was_ended=True)
-        self._delete_superseded()
+        # Nothing below is needed for the results. What no state refers to is deleted; entries may be merged from here.
+        unused = self._compaction.unused(self._manifest, commit_no=self._commit_no)
+        self._tidying.delete([*self._superseded, *unused])
+        self._superseded = []
+        self._tidying.retire_parents()
+        if not ended:
+            self._compaction.start(self._manifest, epoch=self._epoch, commit_no=self._commit_no)
         STATE_HEAP.settle(self._open_count())
 
     def finish(self, checkpoint: Checkpoint) -> None:
@@ -343,23 +361,28 @@ class ShardOwner:
         # 1. Freeze: everything since the last commit, and the rows to be sent, become one entry.
         base = not self._manifest or (not was_ended and self._base_is_due())
         changed_groups = self._processor.dirty_groups()
-        data = self._processor.freeze(outbox, base=base)
-        # 2. Write it under a name nobody else can have.
+        with STATE_HEAP.paused():
+            data = self._processor.freeze(outbox, base=base)
+        # 2. Write it under a name nobody else can have. Older entries that were merged since are taken up as one.
         inline = base and len(data) <= INLINE_BYTES_MAX
+        older = self._manifest
+        if not (base or was_ended):
+            older = self._taking_up(older, commit_no)
         manifest: tuple[Entry, ...] = ()
         if not inline:
             entry = self._retrying(
                 "snapshot",
                 lambda: around.store.put_object(self.shard, self._generation, self._epoch, commit_no, data),
             )
-            manifest = (entry,) if base else (*self._manifest, entry)
+            manifest = (entry,) if base else (*older, entry)
         state = ShardState(
             commit_no=commit_no,
             ended=ended,
             position=self._processor.position,
             last_arrival_ms=self._processor.last_arrival_ms,
             watermark_ms=self._processor.watermark_ms,
-            hash_range=self._origin.hash_range,
+            hash_range=(str(self._origin.hash_range.first), str(self._origin.hash_range.last)),
+            parents=self._parents,
             stream_created_ms=around.application.stream_created_ms,
             definitions=around.application.definitions,
             generation=self._generation,
@@ -389,13 +412,8 @@ class ShardOwner:
         return sum(self._processor.open_groups().values())
 
     def _base_is_due(self) -> bool:
-        """Tell whether to write everything: a delta pays only on a base that is larger than all its deltas."""
-        if len(self._manifest) >= MANIFEST_ENTRIES_MAX - 1:  # one place is kept for the last commit of an ended state
-            return True
-        if self._open_count() <= SMALL_STATE_GROUPS:
-            return True
-        base, *deltas = self._manifest
-        return sum(delta.size for delta in deltas) > base.size
+        """Tell whether to write everything: a small state, or one in a format whose entries cannot be merged."""
+        return self._open_count() <= SMALL_STATE_GROUPS or self._processor.is_of_older_format
 
     def _fence(self, state: ShardState, *, was_ended: bool) -> None:
         """Replace the state item, or find out for sure that another owner has it."""
@@ -409,6 +427,19 @@ class ShardOwner:
                 self._conclude(state, refused=False)
 
         self._retrying("fence", advance)
+
+    def _taking_up(self, older: tuple[Entry, ...], commit_no: int) -> tuple[Entry, ...]:
+        try:
+            return self._compaction.take_up(older, epoch=self._epoch, commit_no=commit_no)
+        except CorruptStateError:
+            self._check_epoch()  # a later owner has deleted what it had merged
+            raise
+
+    def _check_epoch(self) -> None:
+        """FencedError if another owner has claimed the shard since."""
+        claim = self._retrying("load", partial(self._around.store.read, self.shard))
+        if claim is not None and claim.epoch != self._epoch:
+            raise FencedError(f"{self.shard} has another owner", epoch=self._epoch, seen_epoch=claim.epoch)
 
     def _conclude(self, state: ShardState, *, refused: bool) -> None:
         """Read before concluding: the client may have repeated a write of ours whose answer was lost.
@@ -426,16 +457,6 @@ class ShardOwner:
         seen_epoch = 0 if claim is None else claim.epoch
         raise FencedError(f"{self.shard} has another owner", epoch=self._epoch, seen_epoch=seen_epoch)
 
-    def _delete_superseded(self) -> None:
-        """Tidy up; what cannot be deleted is an orphan, harmless and found by its name."""
-        entries, self._superseded = self._superseded, []
-        if not entries:
-            return
-        try:
-            self._around.store.delete_objects(entries)
-        except StreamgaugeError as error:
-            self._around.telemetry.commit_retry(shard=self.shard, step="delete", error=error, wait_seconds=0)
-
     def _send(self, rows: Sequence[Row]) -> None:
         around = self._around
         around.router.send(
@@ -446,39 +467,7 @@ class ShardOwner:
             clock=around.clock.monotonic,
         )
 
-    def _retrying(self, step: CommitStep, call: Callable[[], T]) -> T:
-        """Call until it works; RetryableError after RETRY_SECONDS_MAX, StoppedError when the worker stops."""
-        around, told = self._around, self._around.telemetry
-
-        def on_retry(error: RetryableError, wait_seconds: float) -> None:
-            told.commit_retry(shard=self.shard, step=step, error=error, wait_seconds=wait_seconds)
-
-        try:
-            return until_done(
-                call, clock=around.clock, pause=around.pause, seconds_max=RETRY_SECONDS_MAX, on_retry=on_retry
-            )
-        except RetryableError as error:
-            told.commit_failed(shard=self.shard, step=step, error=error)
-            raise
-
 
 def _is_mine(claim: Claim, state: ShardState) -> bool:
     stored = claim.state
     return stored is not None and (stored.commit_no, stored.sha256) == (state.commit_no, state.sha256)
-
-
-def check_application(stored: Application, mine: Application, pipeline: str) -> None:
-    """Refuse to work on the state of another stream or of other definitions."""
-    if stored.stream_created_ms != mine.stream_created_ms:
-        raise RefusedError(
-            f"the state of pipeline {pipeline} belongs to a stream that was deleted and created again under the same "
-            "name; give the pipeline a new name (and worker.application) to start afresh"
-        )
-    if stored.definitions != mine.definitions:
-        raise RefusedError(
-            f"the definitions of pipeline {pipeline} (events, let, where or windows) have changed since its state was "
-            "made; go back to the file as it was, or give the pipeline a new name (and worker.application) to start "
-            "afresh"
-        )
-    if stored.generation != mine.generation:
-        raise RefusedError("the state was reset while this worker was running; start the worker again")

@@ -32,6 +32,8 @@ DEFAULTS: Mapping[str, str] = {
     "idleTimeBetweenReadsInMillis": "1000",
     "failoverTimeMillis": "10000",
     "leaseAssignmentIntervalMillis": "10000",
+    # How often a child shard looks whether its parents have ended; by default every ten seconds.
+    "parentShardPollIntervalMillis": "1000",
     "reBalanceThresholdPercentage": "30",
     "disableWorkerMetrics": "true",
     "metricsLevel": "NONE",

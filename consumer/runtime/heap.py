@@ -10,16 +10,21 @@ groups every hour.
 What is frozen and later becomes part of a cycle that nobody refers to is not freed: a client's request that another
 thread was in the midst of, or the whole state of a shard that leaves, whose windows know functions that know them. So
 now and then all is thawed and visited, after a commit, never within a batch; and when a shard leaves.
+
+What is made while a state is loaded or encoded is kept, or goes by itself: the collector waits until that is done.
 """
 
 from __future__ import annotations
 
 import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LARGE_STATE_GROUPS = 50_000
 """A state below this makes no collection noticeably longer, and is left to the collector."""
-THAW_EVERY = 200
-"""Of so many commits of large states one thaws: at five seconds each, once in a quarter of an hour."""
+THAW_EVERY = 2000
+"""Of so many commits of large states one thaws, and costs what is held: at five seconds each, every three hours."""
 
 
 class StateHeap:
@@ -27,9 +32,30 @@ class StateHeap:
 
     def __init__(self) -> None:
         self._settled = 0
+        self._paused = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep the collector away, in all threads, while a state is loaded or encoded; of several shards, of all."""
+        with self._lock:
+            self._paused += 1
+            gc.disable()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._paused -= 1
+                if not self._paused:
+                    gc.enable()
+
+    def loaded(self, groups: int) -> None:
+        """Freeze what is there without a look at it: a state of so many groups has just been loaded."""
+        if groups >= LARGE_STATE_GROUPS:
+            gc.freeze()
 
     def settle(self, groups: int) -> None:
-        """Freeze what is there: a state of so many groups was loaded or committed.
+        """Freeze what is there: a state of so many groups was committed.
 
         Where nothing is committed: about every 50,000 records.
         """

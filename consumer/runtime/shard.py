@@ -6,7 +6,7 @@ batch was processed when it was not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -14,10 +14,11 @@ from consumer.core.counts import Counts
 from consumer.core.processor import Outcome
 from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedError, RetryableError
 from consumer.records import Position, Record
-from consumer.runtime.commit import Checkpoint, Mode, ShardOrigin, ShardOwner, Surroundings
+from consumer.runtime.commit import Checkpoint, Mode, ShardOwner
 from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.idle import IdleWatch
 from consumer.runtime.retry import StoppedError
+from consumer.runtime.surroundings import Surroundings
 from consumer.sinks.base import DeliveryStopped
 from consumer.sources.multilang import (
     Channel,
@@ -60,13 +61,12 @@ class _Work:
 class ShardRunner:
     """One lease of one shard, from `initialize` to the end of the conversation.
 
-    `origin` tells a shard's hash range and parents. `failover_seconds` is the daemon's fail-over time: a fenced owner
-    that still has its lease after three of them has a twin.
+    `failover_seconds` is the daemon's fail-over time: a fenced owner that still has its lease after three of them has
+    a twin.
     """
 
-    def __init__(self, around: Surroundings, origin: Callable[[str], ShardOrigin], *, failover_seconds: float) -> None:
+    def __init__(self, around: Surroundings, *, failover_seconds: float) -> None:
         self._around = around
-        self._origin = origin
         self._silence_seconds_max = 3 * failover_seconds
         self._fence: tuple[float, FencedError] | None = None
         self._idle = IdleWatch.of(around.program.pipeline)
@@ -74,8 +74,11 @@ class ShardRunner:
         """Whether it was told that the shard has left the worker: who has it next speaks for it."""
 
     def run(self, lines: BinaryIO, output: BinaryIO) -> None:
+        """Serve the daemon, which speaks through a relay's pipes, until it ends the conversation."""
+        self.serve(Channel(lines, output))
+
+    def serve(self, channel: Channel) -> None:
         """Serve the daemon until it ends the conversation."""
-        channel = Channel(lines, output)
         try:
             first = channel.receive()
             if first is None:
@@ -84,13 +87,13 @@ class ShardRunner:
                 raise DaemonError(f"the daemon began with {type(first).__name__}")
             owner = self._initialise(first)
             channel.answer(first)
-            self._serve(channel, owner)
+            self._converse(channel, owner)
         except ChannelClosedError:
             return
         finally:
             STATE_HEAP.release()
 
-    def _serve(self, channel: Channel, owner: ShardOwner) -> None:
+    def _converse(self, channel: Channel, owner: ShardOwner) -> None:
         telemetry = self._around.telemetry
         try:
             while True:
@@ -108,7 +111,7 @@ class ShardRunner:
     def _initialise(self, message: Initialize) -> ShardOwner:
         shard = message.shard_id
         self._around.telemetry.activity(shard=shard, activity=Activity.RESTORING)
-        owner = ShardOwner(self._around, shard, self._origin)
+        owner = ShardOwner(self._around, shard)
         try:
             owner.initialise(_position(message))
         except RefusedError as error:
@@ -140,6 +143,9 @@ class ShardRunner:
                 case Initialize():
                     raise DaemonError(f"the daemon initialised {owner.shard} twice")
         except FencedError as error:
+            if isinstance(message, ShardEnded):
+                # No more messages would come, and an end that is answered without a checkpoint is wedged.
+                raise self._twin(owner, error) from error
             self._go_silent(owner, error)
         except LeaseLostError:
             # The daemon says so itself with its next message; until then nothing may be written.

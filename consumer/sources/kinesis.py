@@ -59,6 +59,11 @@ class ShardInfo:
     hash_range: tuple[str, str]
     closed: bool
 
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Return the shards that this one was split from or merged of."""
+        return tuple(parent for parent in (self.parent, self.adjacent_parent) if parent is not None)
+
 
 def describe(client: KinesisClient, stream: str) -> StreamInfo:
     """Return what the stream (a name or an ARN) is; SetupError if it is not there or may not be described."""

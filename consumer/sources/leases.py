@@ -7,11 +7,13 @@ which lists the shards and hands out the leases.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import boto3
 
 from consumer.aws_errors import code_of
+from consumer.errors import RetryableError
 from consumer.sources import aws
 from consumer.sources.kinesis import ShardInfo
 
@@ -20,6 +22,7 @@ OWNER_INDEX = "LeaseOwnerToLeaseKeyIndex"
 _CONDITION_FAILED = "ConditionalCheckFailedException"
 _TABLE_EXISTS = "ResourceInUseException"
 _NO_TABLE = "ResourceNotFoundException"
+_SHARD_END = "SHARD_END"
 _REMEDY = "Allow the worker's role the DynamoDB actions of the daemon on the tables of worker.application."
 
 
@@ -37,6 +40,28 @@ class DynamoDBClient(Protocol):
 
     def delete_item(self, *_: Any, **request: Any) -> Any:
         """Delete an item."""
+
+    def update_item(self, *_: Any, **request: Any) -> Any:
+        """Update an item."""
+
+    def scan(self, *_: Any, **request: Any) -> Any:
+        """Return a page of all items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A row of the lease table. `owner` None: nobody's; the daemon raises `counter` with all it does to the lease.
+
+    `checkpoint` is a sequence number (then `sub_sequence` counts within its record), or TRIM_HORIZON, AT_TIMESTAMP,
+    SHARD_END. `from_owner`: who still works on a shard that is being handed over to `owner`.
+    """
+
+    shard: str
+    owner: str | None
+    counter: int
+    checkpoint: str
+    sub_sequence: int
+    from_owner: str | None = None
 
 
 def make_client(session: boto3.Session) -> DynamoDBClient:
@@ -64,9 +89,118 @@ def prepare(
             {_CONDITION_FAILED},
             client.put_item,
             TableName=application,
-            Item=_row(shard, owner, checkpoint),
+            Item=_row(shard, checkpoint) | {"leaseOwner": {"S": owner}},
             ConditionExpression="attribute_not_exists(leaseKey)",
         )
+
+
+def read(client: DynamoDBClient, application: str) -> Mapping[str, Lease] | None:
+    """Return all leases by shard, in order, each as it was at some moment of the call; None if there is no table."""
+    found: dict[str, Lease] = {}
+    start: dict[str, Any] = {}
+    while True:
+        try:
+            answer = client.scan(TableName=application, ConsistentRead=True, **start)
+        except aws.CALL_ERRORS as error:
+            if code_of(error) == _NO_TABLE:
+                return None
+            raise aws.translate(error, f"table {application}", _REMEDY) from error
+        if "Items" not in answer:
+            raise RetryableError(f"table {application}: an answer without Items (cut off on the way)")
+        found |= {lease.shard: lease for lease in map(_lease, answer["Items"])}
+        if "LastEvaluatedKey" not in answer:
+            return dict(sorted(found.items()))
+        start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def renewed(before: Mapping[str, Lease], after: Mapping[str, Lease]) -> list[Lease]:
+    """Return the leases whose owner lives: it has taken or renewed them between two readings.
+
+    An owner renews its leases three times in the daemon's fail-over time, and others take them when it has not for
+    that long: readings that far apart see every lease that the daemon itself counts as held.
+    """
+    return [
+        lease
+        for shard, lease in after.items()
+        if lease.owner is not None
+        and (shard not in before or (before[shard].owner, before[shard].counter) != (lease.owner, lease.counter))
+    ]
+
+
+def rewind(client: DynamoDBClient, application: str, shards: Iterable[ShardInfo], start_seconds: int | None) -> int:
+    """Set the leases of these shards to the start, nobody's, and delete all others; return how many were deleted.
+
+    `start_seconds` as for `prepare`. Without a table nothing is done: the daemon creates it, at the start. Call it
+    only while no lease is renewed; an owner that wakes up later finds its lease lost.
+    """
+    present = read(client, application)
+    if present is None:
+        return 0
+    checkpoint = "TRIM_HORIZON" if start_seconds is None else "AT_TIMESTAMP"
+    rows = {shard.id: _row(shard, checkpoint) for shard in shards}
+    gone = [shard for shard in present if shard not in rows]
+    for shard in gone:
+        _done_unless(set(), client.delete_item, TableName=application, Key={"leaseKey": {"S": shard}})
+    for row in rows.values():
+        _done_unless(set(), client.put_item, TableName=application, Item=row)
+    return len(gone)
+
+
+def accept(client: DynamoDBClient, application: str, identifier: str) -> int:
+    """Take the leases that were being handed over to a worker when it ended; return how many.
+
+    KCL 3.1.3 cannot: coming back, it renews such a lease for ever, so that nobody else takes it, and never reads the
+    shard. Call it before the worker's daemon starts.
+    """
+    leases = (read(client, application) or {}).values()
+    pending = [lease for lease in leases if lease.owner == identifier and lease.from_owner is not None]
+    return sum(finish_handover(client, application, lease) for lease in pending)
+
+
+def finish_handover(client: DynamoDBClient, application: str, lease: Lease) -> bool:
+    """Give a lease that is being handed over to its new owner for good; return whether it was as it was read.
+
+    Who hands it over, if it still works, loses the lease by the raised counter, and our epoch fences it.
+    """
+    return _done_unless(
+        {_CONDITION_FAILED},
+        client.update_item,
+        TableName=application,
+        Key={"leaseKey": {"S": lease.shard}},
+        UpdateExpression="SET leaseCounter = leaseCounter + :one REMOVE checkpointOwner",
+        ConditionExpression="leaseOwner = :to AND checkpointOwner = :from",
+        ExpressionAttributeValues={
+            ":to": {"S": lease.owner or ""},
+            ":from": {"S": lease.from_owner or ""},
+            ":one": {"N": "1"},
+        },
+    )
+
+
+def release(client: DynamoDBClient, application: str, identifier: str) -> int:
+    """Give free the leases that a worker holds; return how many. Its leader's lock too: the others choose anew.
+
+    The daemon never does so: others would take the leases only when they have not been renewed for the fail-over time.
+    Call it when the worker's daemon has ended.
+    """
+    held = [
+        lease
+        for lease in (read(client, application) or {}).values()
+        if lease.owner == identifier and lease.checkpoint != _SHARD_END
+    ]
+    released = 0
+    for lease in held:
+        released += _done_unless(
+            {_CONDITION_FAILED},
+            client.update_item,
+            TableName=application,
+            Key={"leaseKey": {"S": lease.shard}},
+            UpdateExpression="REMOVE leaseOwner",
+            ConditionExpression="leaseOwner = :me AND leaseCounter = :counter",
+            ExpressionAttributeValues={":me": {"S": identifier}, ":counter": {"N": str(lease.counter)}},
+        )
+    release_leader(client, application, identifier)
+    return released
 
 
 def release_leader(client: DynamoDBClient, application: str, identifier: str) -> bool:
@@ -104,11 +238,22 @@ def _create_table(client: DynamoDBClient, application: str) -> None:
     _done_unless(set(), client.get_waiter("table_exists").wait, TableName=application)
 
 
-def _row(shard: ShardInfo, owner: str, checkpoint: str) -> Mapping[str, Mapping[str, str]]:
+def _lease(row: Mapping[str, Any]) -> Lease:
+    owner = row.get("leaseOwner")
+    return Lease(
+        shard=row["leaseKey"]["S"],
+        owner=None if owner is None else owner["S"],
+        counter=int(row["leaseCounter"]["N"]),
+        checkpoint=row["checkpoint"]["S"],
+        sub_sequence=int(row["checkpointSubSequenceNumber"]["N"]),
+        from_owner=row["checkpointOwner"]["S"] if "checkpointOwner" in row else None,
+    )
+
+
+def _row(shard: ShardInfo, checkpoint: str) -> dict[str, Mapping[str, str]]:
     start, end = shard.hash_range
     return {
         "leaseKey": {"S": shard.id},
-        "leaseOwner": {"S": owner},
         "leaseCounter": {"N": "0"},
         "ownerSwitchesSinceCheckpoint": {"N": "0"},
         "checkpoint": {"S": checkpoint},

@@ -3,20 +3,25 @@
 The order of the calls is not decided here; it is the numbered list of `runtime/commit.py`. A store promises:
 
 1. `claim` adds 1 to the shard's epoch atomically and returns the item as it is after that, whole. Epochs
-   never restart, items are never deleted.
+   never restart, items are never deleted: `retire` leaves a tombstone, `reset` an empty item of a higher epoch.
 2. `put_object` writes an immutable object; writing the same bytes under the same name again is success.
 3. `advance` replaces everything but the epoch in one conditional write, and only while the item's epoch,
-   commit number and `ended` are what the caller expects.
+   commit number and `ended` are what the caller expects. Commit 0 is made only in the generation of the
+   application item, and never over a tombstone: who slept through a reset cannot begin a state.
 4. Every read is strongly consistent, and an answer that lacks what must be there is a RetryableError, never
    "no such item": a response cut off on the way reads as an empty success.
 5. Trouble with the service is RetryableError (throttles, time-outs, 5xx; the effect of a write is then
    unknown) or SetupError (no such table or bucket, no permission), after the client's own bounded retries.
+6. An object's name tells the epoch of who wrote it and the number of a commit: the first commit to refer to it has
+   that number or, for a merged entry (`runtime/compaction.py`), a lower one. What does not bear such a name is not
+   ours: so `is_orphan` can judge every object that is found, and no other is touched.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -24,17 +29,22 @@ import msgspec
 from consumer.errors import CorruptStateError
 from consumer.records import Position
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of a state item as it is written. Version 1, which had no `parents`, is still read."""
 INLINE_BYTES_MAX = 8 * 1024
 """A larger snapshot goes to an object."""
 MANIFEST_ENTRIES_MAX = 32
 
+IN_BUCKET = ""
+IN_TABLE = "table:"
+"""What an entry's key begins with tells where its bytes are. No name of a pipeline has a colon in it."""
+
 
 class Application(msgspec.Struct, frozen=True):
-    """What all shards of a pipeline share, written once at its first start.
+    """What all shards of a pipeline share, written at its first start and at every reset.
 
     `roots` are the shards that may start without a state; `definitions` is the hash of what the pipeline
-    means.
+    means, and `meaning` its text: empty in an item that an earlier version wrote.
     """
 
     generation: int
@@ -42,6 +52,7 @@ class Application(msgspec.Struct, frozen=True):
     roots: tuple[str, ...]
     definitions: str
     stream_created_ms: int
+    meaning: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -52,13 +63,21 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     size: int
 
 
+class Found(msgspec.Struct, frozen=True):
+    """An object as it lies in the store, whole or torn: what its name tells, whoever refers to it."""
+
+    entry: Entry
+    epoch: int
+    commit_no: int
+
+
 class ShardState(msgspec.Struct, frozen=True):
     """A shard's state item without its epoch. One commit replaces it whole.
 
     The snapshot is either `inline` (compressed bytes of one base) or the `manifest`: a base, then deltas,
     oldest first. `sha256` (hex) is of the bytes this commit wrote, inline or as its newest object: with the
     epoch and the commit number it tells our own write from anybody else's. `hash_range` holds decimal text,
-    both ends included.
+    both ends included. `parents` are the shards whose state this one took over at its commit 0.
     """
 
     commit_no: int
@@ -74,6 +93,7 @@ class ShardState(msgspec.Struct, frozen=True):
     inline: bytes | None
     manifest: tuple[Entry, ...]
     sha256: str
+    parents: tuple[str, ...] = ()
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -88,14 +108,55 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class FenceRefusedError(Exception):
-    """`advance` found another epoch, commit number or `ended`: read before concluding anything."""
+    """A conditional write found something else than it expects: read before concluding anything."""
 
 
-def new_entry(pipeline: str, shard: str, generation: int, *, epoch: int, commit_no: int, data: bytes) -> Entry:
+_NAME = re.compile(r"([0-9]{8,})-([0-9]{12,})-([0-9a-f]{64})")
+
+
+def new_entry(
+    pipeline: str, shard: str, generation: int, *, epoch: int, commit_no: int, data: bytes, place: str = IN_BUCKET
+) -> Entry:
     """Name and describe a snapshot object. The name tells nothing of the data, and sorts by commit."""
     sha256 = hashlib.sha256(data).hexdigest()
-    key = f"{pipeline}/{generation}/{shard}/{epoch:08d}-{commit_no:012d}-{sha256}"
-    return Entry(key, sha256, len(data))
+    folder = folder_of(pipeline, shard, generation, place=place)
+    return Entry(folder + _name(epoch, commit_no, sha256), sha256, len(data))
+
+
+def folder_of(pipeline: str, shard: str, generation: int, *, place: str = IN_BUCKET) -> str:
+    """Return what the keys of all objects of a shard and generation begin with."""
+    return f"{place}{pipeline}/{generation}/{shard}/"
+
+
+def find(folder: str, name: str, size: int) -> Found | None:
+    """Return what the object of a name in a folder is; None if the name is not one that `new_entry` gives."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    epoch, commit_no, sha256 = int(match[1]), int(match[2]), match[3]
+    if _name(epoch, commit_no, sha256) != name:
+        return None
+    return Found(Entry(folder + name, sha256, size), epoch, commit_no)
+
+
+def _name(epoch: int, commit_no: int, sha256: str) -> str:
+    return f"{epoch:08d}-{commit_no:012d}-{sha256}"
+
+
+def is_orphan(found: Found, claim: Claim) -> bool:
+    """Tell whether nobody refers to an object, nor ever will. `claim` must be read after the object was found.
+
+    An earlier owner's object is in the manifest or lost, for its owner is fenced. One of the present owner's may be
+    of a commit that is to come, unless the one whose number it bears, or a later one, has been made. Of a tombstone
+    nothing is needed.
+    """
+    if claim.retired:
+        return True
+    if claim.state is None:
+        return found.epoch < claim.epoch
+    if any(entry.key == found.entry.key for entry in claim.state.manifest):
+        return False
+    return found.epoch < claim.epoch or (found.epoch == claim.epoch and found.commit_no <= claim.state.commit_no)
 
 
 def verify(entry: Entry, data: bytes) -> None:
@@ -124,11 +185,37 @@ class StateStore(Protocol):
     def create_application(self, application: Application) -> Application:
         """Write the item if there is none; return what is stored now, by whomever."""
 
+    def reset(self, application: Application) -> Application:
+        """Begin the next generation, without any state: the claims, commits and tombstones of the old one are void.
+
+        `application` is the new item but for its `generation`, which is the old one, as read: 1 is added to it here.
+        Returns what is stored then. FenceRefusedError if the stored generation is neither (somebody else has reset),
+        or there is no application item.
+
+        1. The application item is replaced, on condition that its generation is the old one.
+        2. Every state item that is not of the new generation gets a higher epoch and loses all else.
+
+        Crash before 1: nothing has happened. After 1, or anywhere in 2: the old generation is over; what it left is
+        refused by every worker (it is of another generation), what was cleared starts anew. Repeat the call as it
+        was, or read the application and reset once more: both end with every item cleared. Not the other way round:
+        a shard cleared while the old generation lasts could start empty in it, and give a second content to its ids.
+
+        A zombie of the old generation cannot commit: one that had claimed before 1 is in the list of 2, and its epoch
+        is passed; one that claims after 1 is refused by `advance`'s condition on the generation of the application.
+        The caller sees to it that no lease is live, then sets the lease checkpoints to the start.
+        """
+
     def claim(self, shard: str) -> Claim:
         """Add 1 to the epoch: from here on every earlier owner is fenced."""
 
     def read(self, shard: str) -> Claim | None:
         """Return the item without touching it; None if there is none."""
+
+    def list_shards(self) -> Mapping[str, Claim]:
+        """Return the items of all shards of this pipeline, tombstones included, by shard id, in order.
+
+        Each is as it was at some moment of the call: decide on a shard only by a `read` of its own.
+        """
 
     def put_object(self, shard: str, generation: int, epoch: int, commit_no: int, data: bytes) -> Entry:
         """Write a snapshot entry under a name made of generation, shard, epoch, commit number and hash."""
@@ -139,10 +226,25 @@ class StateStore(Protocol):
     def delete_objects(self, entries: Sequence[Entry]) -> None:
         """Delete superseded entries; an entry that is already gone is success."""
 
+    def list_objects(self, shard: str, generation: int) -> Sequence[Found]:
+        """Return what lies in the store of a shard's snapshots, torn writes included, sorted by name in each place.
+
+        For the collection of orphans: list, then `read` the item, then delete what `is_orphan`.
+        """
+
     def advance(self, shard: str, epoch: int, state: ShardState, *, ended: bool) -> None:
         """Replace the state if the item's epoch and `ended` are as given and its commit number is one less.
 
         In full: `epoch = epoch AND commit_no = state.commit_no - 1 AND ended = ended`; for commit 0 it is
-        `epoch = epoch AND attribute_not_exists(commit_no)`. FenceRefusedError if the condition does not hold,
-        RetryableError if the outcome is unknown.
+        `epoch = epoch`, neither a commit nor a tombstone there, and the application item's generation that of
+        `state`. FenceRefusedError if the condition does not hold, RetryableError if the outcome is unknown.
+
+        An import writes a state with this: `claim`, `put_object` for what is not inline, and commit 0.
+        """
+
+    def retire(self, shard: str, epoch: int) -> None:
+        """Make an ended item a tombstone: its epoch stays, and the mark that it is retired.
+
+        On condition `epoch = epoch AND ended = true`. FenceRefusedError if that does not hold, unless the item is a
+        tombstone already, of whatever epoch: that is success.
         """

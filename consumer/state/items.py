@@ -7,7 +7,7 @@ value that is not there is an attribute NULL, never a missing attribute.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consumer.errors import CorruptStateError, RefusedError
@@ -18,6 +18,8 @@ Item = Mapping[str, Any]
 """Attributes as DynamoDB's API has them: name to {type: value}."""
 
 _NULL = {"NULL": True}
+_WITHOUT_PARENTS = 1
+_FORMATS_READ = frozenset({_WITHOUT_PARENTS, FORMAT_VERSION})
 
 
 def encode_application(application: Application) -> dict[str, Any]:
@@ -25,25 +27,30 @@ def encode_application(application: Application) -> dict[str, Any]:
     return {
         "generation": _number(application.generation),
         "started_at_ms": _number(application.started_at_ms),
-        "roots": {"L": [_text(shard) for shard in application.roots]},
+        "roots": _texts(application.roots),
         "definitions": _text(application.definitions),
         "stream_created_ms": _number(application.stream_created_ms),
+        "meaning": _text(application.meaning),
     }
 
 
 def decode_application(item: Item) -> Application:
-    """Read the application item; CorruptStateError if an attribute is missing or of another type."""
+    """Read the application item; CorruptStateError if an attribute is missing or of another type.
+
+    The first version wrote no `meaning`.
+    """
     return Application(
         generation=_integer_in(item, "generation"),
         started_at_ms=_integer_in(item, "started_at_ms"),
-        roots=tuple(_value({"root": root}, "root", "S") for root in _value(item, "roots", "L")),
+        roots=_texts_in(item, "roots"),
         definitions=_value(item, "definitions", "S"),
         stream_created_ms=_integer_in(item, "stream_created_ms"),
+        meaning=_value(item, "meaning", "S") if "meaning" in item else "",
     )
 
 
 def encode_state(state: ShardState) -> dict[str, Any]:
-    """Return the attributes of a state item, without its key and its epoch."""
+    """Return the attributes of a state item, which are STATE_ATTRIBUTES, without its key and its epoch."""
     position = state.position
     return {
         "commit_no": _number(state.commit_no),
@@ -61,7 +68,39 @@ def encode_state(state: ShardState) -> dict[str, Any]:
         "inline": _NULL if state.inline is None else {"B": state.inline},
         "manifest": {"L": [_encode_entry(entry) for entry in state.manifest]},
         "sha256": _text(state.sha256),
+        "parents": _texts(state.parents),
     }
+
+
+STATE_ATTRIBUTES = (
+    "commit_no",
+    "ended",
+    "position_sequence",
+    "position_sub_sequence",
+    "last_arrival_ms",
+    "watermark_ms",
+    "hash_range_start",
+    "hash_range_end",
+    "stream_created_ms",
+    "definitions",
+    "generation",
+    "format_version",
+    "inline",
+    "manifest",
+    "sha256",
+    "parents",
+)
+"""What a state item has beside its key, its epoch and the mark `retired`."""
+
+
+def encode_epoch(epoch: int) -> dict[str, Any]:
+    """Return all attributes of an item that was only claimed, without its key."""
+    return {"epoch": _number(epoch)}
+
+
+def encode_tombstone(epoch: int) -> dict[str, Any]:
+    """Return all attributes of a retired item, without its key."""
+    return encode_epoch(epoch) | {"retired": {"BOOL": True}}
 
 
 def decode_claim(item: Item) -> Claim:
@@ -74,9 +113,9 @@ def decode_claim(item: Item) -> Claim:
 
 
 def decode_state(item: Item) -> ShardState:
-    """Read the state in an item that has one; errors as in `decode_claim`."""
+    """Read the state in an item that has one, given as of FORMAT_VERSION; errors as in `decode_claim`."""
     format_version = _integer_in(item, "format_version")
-    if format_version != FORMAT_VERSION:
+    if format_version not in _FORMATS_READ:
         raise RefusedError(
             f"the stored state has format version {format_version}, this streamgauge reads {FORMAT_VERSION}. "
             "Run the version that wrote it, or a newer one that can read both."
@@ -91,11 +130,32 @@ def decode_state(item: Item) -> ShardState:
         stream_created_ms=_integer_in(item, "stream_created_ms"),
         definitions=_value(item, "definitions", "S"),
         generation=_integer_in(item, "generation"),
-        format_version=format_version,
+        format_version=FORMAT_VERSION,
         inline=None if _is_null(item, "inline") else bytes(_value(item, "inline", "B")),
         manifest=tuple(_decode_entry(entry) for entry in _value(item, "manifest", "L")),
         sha256=_value(item, "sha256", "S"),
+        parents=() if format_version == _WITHOUT_PARENTS else _texts_in(item, "parents"),
     )
+
+
+def encode_head(size: int) -> dict[str, Any]:
+    """Return the attributes of the head of an entry kept in chunks, without its key. `size` is in bytes."""
+    return {"size": _number(size)}
+
+
+def decode_head(item: Item) -> int:
+    """Return the size in bytes of the entry that a head is of."""
+    return _integer_in(item, "size")
+
+
+def encode_chunk(data: bytes) -> dict[str, Any]:
+    """Return the attributes of a chunk, without its key."""
+    return {"data": {"B": data}}
+
+
+def decode_chunk(item: Item) -> bytes:
+    """Return a chunk's bytes."""
+    return bytes(_value(item, "data", "B"))
 
 
 def _decode_position(item: Item) -> Position | None:
@@ -118,6 +178,14 @@ def _decode_entry(value: Item) -> Entry:
 
 def _text(value: str) -> dict[str, Any]:
     return {"S": value}
+
+
+def _texts(values: Sequence[str]) -> dict[str, Any]:
+    return {"L": [_text(value) for value in values]}
+
+
+def _texts_in(item: Item, name: str) -> tuple[str, ...]:
+    return tuple(_value({name: value}, name, "S") for value in _value(item, name, "L"))
 
 
 def _number(value: int | None) -> dict[str, Any]:

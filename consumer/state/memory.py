@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from consumer.errors import CorruptStateError
 from consumer.state.base import (
@@ -12,8 +14,11 @@ from consumer.state.base import (
     Claim,
     Entry,
     FenceRefusedError,
+    Found,
     ShardState,
     assert_storable,
+    find,
+    folder_of,
     new_entry,
     verify,
 )
@@ -48,6 +53,19 @@ class MemoryStore:
                 self._memory.application = application
             return self._memory.application
 
+    def reset(self, application: Application) -> Application:
+        """Replace the application item and clear the shards' items, under the lock."""
+        new = msgspec.structs.replace(application, generation=application.generation + 1)
+        with self._memory.lock:
+            stored = self._memory.application
+            if stored != new and (stored is None or stored.generation != application.generation):
+                raise FenceRefusedError(f"generation {application.generation} is not the stored one")
+            self._memory.application = new
+            for shard, claim in self._memory.items.items():
+                if claim.state is None or claim.state.generation != new.generation:
+                    self._memory.items[shard] = Claim(claim.epoch + 1, None)
+        return new
+
     def claim(self, shard: str) -> Claim:
         """Add 1 to the epoch of the shard's item; 1 is the first."""
         with self._memory.lock:
@@ -60,6 +78,11 @@ class MemoryStore:
         """Return the shard's item, if any."""
         with self._memory.lock:
             return self._memory.items.get(shard)
+
+    def list_shards(self) -> Mapping[str, Claim]:
+        """Return all items."""
+        with self._memory.lock:
+            return dict(sorted(self._memory.items.items()))
 
     def put_object(self, shard: str, generation: int, epoch: int, commit_no: int, data: bytes) -> Entry:
         """Store the bytes unless they are there; nothing is ever overwritten."""
@@ -83,18 +106,37 @@ class MemoryStore:
             for entry in entries:
                 self._memory.objects.pop(entry.key, None)
 
+    def list_objects(self, shard: str, generation: int) -> Sequence[Found]:
+        """Return the shard's objects of a generation."""
+        folder = folder_of(self._memory.pipeline, shard, generation)
+        with self._memory.lock:
+            sizes = {key: len(data) for key, data in self._memory.objects.items() if key.startswith(folder)}
+        found = (find(folder, key.removeprefix(folder), sizes[key]) for key in sorted(sizes))
+        return [one for one in found if one is not None]
+
     def advance(self, shard: str, epoch: int, state: ShardState, *, ended: bool) -> None:
         """Compare and replace under the lock."""
         assert_storable(state)
         with self._memory.lock:
             item = self._memory.items.get(shard)
-            if item is None or item.epoch != epoch or not _follows(item.state, state, ended=ended):
+            if item is None or item.epoch != epoch or not self._follows(item, state, ended=ended):
                 raise FenceRefusedError(f"{shard}: epoch {epoch}, commit {state.commit_no}")
-            self._memory.items[shard] = Claim(epoch, state, item.retired)
+            self._memory.items[shard] = Claim(epoch, state)
 
+    def _follows(self, item: Claim, state: ShardState, *, ended: bool) -> bool:
+        """Tell whether the item is as this commit expects it."""
+        stored, application = item.state, self._memory.application
+        if state.commit_no == 0:
+            generation = None if application is None else application.generation
+            return stored is None and not item.retired and generation == state.generation
+        return stored is not None and stored.commit_no == state.commit_no - 1 and stored.ended == ended
 
-def _follows(stored: ShardState | None, state: ShardState, *, ended: bool) -> bool:
-    """Tell whether the stored state is the one that this commit expects to replace."""
-    if state.commit_no == 0:
-        return stored is None
-    return stored is not None and stored.commit_no == state.commit_no - 1 and stored.ended == ended
+    def retire(self, shard: str, epoch: int) -> None:
+        """Compare and replace under the lock."""
+        with self._memory.lock:
+            item = self._memory.items.get(shard)
+            if item is not None and item.retired:
+                return
+            if item is None or item.epoch != epoch or item.state is None or not item.state.ended:
+                raise FenceRefusedError(f"{shard}: epoch {epoch}, to be retired")
+            self._memory.items[shard] = Claim(epoch, None, retired=True)

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from consumer.aws_errors import code_of, status_of
 from consumer.errors import CorruptStateError, RetryableError, SetupError
 from consumer.state.aws import CLIENT_CONFIG, errors_of, required
-from consumer.state.base import Entry, new_entry, verify
+from consumer.state.base import Entry, Found, find, folder_of, new_entry, verify
 
 if TYPE_CHECKING:
     import boto3
@@ -22,7 +22,7 @@ DELETIONS_MAX = 1000
 _NO_BUCKET = "Create the bucket, or correct state.bucket, the region or the endpoint."
 _NO_PERMISSION = (
     "Allow the worker's role s3:GetObject, s3:PutObject and s3:DeleteObject in the bucket, "
-    "and s3:ListBucket on it (without which S3 calls a missing object a denied one)."
+    "and s3:ListBucket on it (without which S3 calls a missing object a denied one, and orphans are not found)."
 )
 _REMEDIES = {
     "NoSuchBucket": _NO_BUCKET,
@@ -52,6 +52,9 @@ class S3Client(Protocol):
 
     def head_bucket(self, *_: Any, **request: Any) -> Any:
         """HeadBucket."""
+
+    def list_objects_v2(self, *_: Any, **request: Any) -> Any:
+        """ListObjectsV2."""
 
     def put_object(self, *_: Any, **request: Any) -> Any:
         """PutObject."""
@@ -121,6 +124,20 @@ class ObjectStore:
         keys = [entry.key for entry in entries]
         for start in range(0, len(keys), DELETIONS_MAX):
             self._delete_batch(keys[start : start + DELETIONS_MAX])
+
+    def list(self, shard: str, generation: int) -> list[Found]:
+        """Return the objects of a shard and generation, sorted by name; names that are not ours are left out."""
+        folder = folder_of(self._pipeline, shard, generation)
+        found: list[Found | None] = []
+        start: dict[str, str] = {}
+        while True:
+            with errors_of(self._what, _REMEDIES):
+                answer = self._client.list_objects_v2(Bucket=self._bucket, Prefix=folder, **start)
+            objects = required(answer, "Contents", self._what) if required(answer, "KeyCount", self._what) else ()
+            found += [find(folder, one["Key"].removeprefix(folder), one["Size"]) for one in objects]
+            if not required(answer, "IsTruncated", self._what):
+                return [one for one in found if one is not None]
+            start = {"ContinuationToken": required(answer, "NextContinuationToken", self._what)}
 
     def _delete_batch(self, keys: Sequence[str]) -> None:
         with errors_of(self._what, _REMEDIES):

@@ -29,7 +29,10 @@ from consumer.telemetry.redact import cut, describe, safe_traceback
 from consumer.telemetry.repeats import Line
 from consumer.telemetry.shards import Batch, ShardDelivery, ShardLines, ShardSeries
 
-CommitStep = Literal["claim", "load", "snapshot", "fence", "delete"]
+Started = Literal["empty", "inherited", "resumed"]
+"""What a shard's owner begins with: nothing, the states of its parents, or its own stored state."""
+
+CommitStep = Literal["claim", "load", "snapshot", "fence", "merge", "delete"]
 """What of taking a shard over, or of a commit, may fail and be tried again."""
 
 StartStep = Literal[
@@ -40,6 +43,7 @@ StartStep = Literal[
     "list_shards",
     "create_application",
     "release_leader",
+    "accept_leases",
 ]
 """What of a worker's start may fail and be tried again, in this order."""
 
@@ -118,8 +122,10 @@ class Telemetry:
         }
         self._commit_duration = metrics.histogram("commit_duration_seconds")
         self._commit_bytes = metrics.histogram("commit_bytes")
+        self._orphans = metrics.counter("state_orphans_deleted_total")
         self._restores = {
-            result: metrics.counter("state_restores_total", result=result) for result in ("empty", "resumed", "refused")
+            result: metrics.counter("state_restores_total", result=result)
+            for result in ("empty", "inherited", "resumed", "refused")
         }
         self._restore_duration = metrics.histogram("restore_duration_seconds")
         self._fenced = metrics.counter("fenced_total")
@@ -215,14 +221,14 @@ class Telemetry:
         state_bytes: int,
         position: Position | None,
         seconds: float,
-        resumed: bool,
+        started: Started,
     ) -> None:
-        """The shard was taken over in `seconds`; `resumed` tells a stored state from an empty start."""
+        """The shard was taken over in `seconds`."""
         held = self._hold(shard)
         held.series.set("epoch", epoch)
         held.series.set("groups_limit", groups_limit)
         held.series.set("state_bytes", state_bytes)
-        self._restores["resumed" if resumed else "empty"].inc()
+        self._restores[started].inc()
         self._restore_duration.observe(seconds)
         self.health.progress(shard, Activity.PROCESSING)
         self.logger.info(
@@ -234,7 +240,7 @@ class Telemetry:
             state_bytes=state_bytes,
             position=_text(position),
             seconds=round(seconds, 3),
-            resumed=resumed,
+            started=started,
         )
 
     def shard_refused(self, *, shard: str, error: BaseException) -> None:
@@ -386,6 +392,31 @@ class Telemetry:
         self._shard(shard).series.set("outbox_rows", 0)
         self._emit_delay.observe(emit_delay_seconds)
         self.logger.debug("delivered", shard=shard, commit_no=commit_no, rows=rows, seconds=round(seconds, 3))
+
+    def handover_finished(self, *, shard: str, new_owner: str | None) -> None:
+        """The daemon had forgotten to finish handing a lease over, so nobody read the shard; its new owner has it."""
+        self.logger.warning("handover_finished", shard=shard, new_owner=new_owner)
+
+    def handovers_not_seen(self, *, error: BaseException) -> None:
+        """The lease table could not be looked at for hand-overs that hang; it is tried again."""
+        self.logger.warning("handovers_not_seen", error=describe(error))
+
+    def leases_released(self, *, leases: int) -> None:
+        """The worker has stopped and gave its leases free: the other workers may take them at once."""
+        self.logger.info("leases_released", leases=leases)
+
+    def leases_not_released(self, *, error: BaseException) -> None:
+        """The worker has stopped, but could not give its leases free: the others take them after the fail-over time."""
+        self.logger.warning("leases_not_released", error=describe(error))
+
+    def parent_retired(self, *, shard: str, parent: str) -> None:
+        """All shards that came from a parent go on without its state: it is a tombstone now."""
+        self.logger.info("parent_retired", shard=shard, parent=parent)
+
+    def orphans_deleted(self, *, shard: str, objects: int) -> None:
+        """Stored objects were deleted that no state refers to: what crashes and ended parents leave."""
+        self._orphans.inc(objects)
+        self.logger.info("orphans_deleted", shard=shard, objects=objects)
 
     def outbox_resent(self, *, shard: str, rows: int) -> None:
         """Rows that an earlier owner may not have delivered were sent again, with the same ids and bytes."""

@@ -193,8 +193,14 @@ GROUPS: tuple[Group, ...] = (
             _counter(
                 "state_restores_total",
                 "stream result",
-                "Shards taken over by result: empty (new), resumed (from a stored state), refused (the state "
-                "does not fit; the shard is parked until a person decides).",
+                "Shards taken over by result: empty (new), inherited (from the shards it was split from or merged of), "
+                "resumed (from a stored state), refused (the state does not fit; the shard is parked until a person "
+                "decides).",
+            ),
+            _counter(
+                "state_orphans_deleted_total",
+                "stream",
+                "Stored objects deleted because no state refers to them: what crashes and ended parents leave.",
             ),
             _histogram("restore_duration_seconds", "stream", _LONG_SECONDS, "Time to take a shard over."),
             _counter("fenced_total", "stream", "Times that another owner claimed a shard's state while we held it."),

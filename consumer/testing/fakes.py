@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from consumer.sinks.base import Failure
 from consumer.sinks.firehose import CALL_BYTES_MAX, CALL_RECORDS_MAX, RECORD_BYTES_MAX
-from consumer.state.base import Application, Claim, Entry, ShardState, StateStore
+from consumer.state.base import Application, Claim, Entry, Found, ShardState, StateStore
 
 T = TypeVar("T")
 
@@ -206,6 +206,10 @@ class FaultyStore:
         """As StateStore."""
         return self._call("create_application", lambda: self._store.create_application(application))
 
+    def reset(self, application: Application) -> Application:
+        """As StateStore."""
+        return self._call("reset", lambda: self._store.reset(application))
+
     def claim(self, shard: str) -> Claim:
         """As StateStore."""
         return self._call("claim", lambda: self._store.claim(shard))
@@ -213,6 +217,10 @@ class FaultyStore:
     def read(self, shard: str) -> Claim | None:
         """As StateStore."""
         return self._call("read", lambda: self._store.read(shard))
+
+    def list_shards(self) -> Mapping[str, Claim]:
+        """As StateStore."""
+        return self._call("list_shards", self._store.list_shards)
 
     def put_object(self, shard: str, generation: int, epoch: int, commit_no: int, data: bytes) -> Entry:
         """As StateStore."""
@@ -226,9 +234,17 @@ class FaultyStore:
         """As StateStore."""
         self._call("delete_objects", lambda: self._store.delete_objects(entries))
 
+    def list_objects(self, shard: str, generation: int) -> Sequence[Found]:
+        """As StateStore."""
+        return self._call("list_objects", lambda: self._store.list_objects(shard, generation))
+
     def advance(self, shard: str, epoch: int, state: ShardState, *, ended: bool) -> None:
         """As StateStore."""
         self._call("advance", lambda: self._store.advance(shard, epoch, state, ended=ended))
+
+    def retire(self, shard: str, epoch: int) -> None:
+        """As StateStore."""
+        self._call("retire", lambda: self._store.retire(shard, epoch))
 
     def _call(self, operation: str, call: Callable[[], T]) -> T:
         self.calls.append(operation)

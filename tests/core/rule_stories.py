@@ -6,9 +6,16 @@
     end                     the end of the input: all windows close
         -> w [0,10) a n=1   what arises from the line before: results, then late events, then dead letters
 
+A story may have several shards: then it says which one takes a line.
+
+    shard left 0-7          a shard of the hash keys whose hexadecimal digits begin with 0 to 7
+    left 3 a                what follows its name happens in the shard
+    shard all 0-f of left right     from here on its parents, `left` and `right`, have ended
+
 A result is told as window, start and end in milliseconds since 1970 (or as a time of day with its date, where
 that is no small number), the group, the columns; then whatever is not as in a plain final row: `revision=1`,
-`more` (it is not final), `replaces=[0,5)#0` (windows and revisions of the rows), `early`, `part=0`.
+`more` (it is not final), `replaces=[0,5)#0` (windows and revisions of the rows), `early`, `part=0`, `of=left` (it is
+a part of another shard than the one that gives it).
 """
 
 from __future__ import annotations
@@ -16,7 +23,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -27,8 +35,8 @@ from consumer.core.processor import Processor
 from consumer.pipeline.definitions import window_hash
 from consumer.pipeline.load import load_text
 from consumer.pipeline.model import Pipeline
-from consumer.records import DEAD_LETTER, LATE, Record, Row
-from consumer.testing.reference import Expected, Idle, reference
+from consumer.records import DEAD_LETTER, LATE, HashRange, Record, Row
+from consumer.testing.reference import Expected, Idle, ReferenceShard, reference, reference_lineage
 
 SHARD = "shardId-000000000000"
 _ARROW = "->"
@@ -69,18 +77,58 @@ def _indented(windows: str) -> str:
 
 
 class Core:
-    """The generated core."""
+    """The generated core. Shards pass through what is stored of them when they end."""
 
     def __init__(self, definition: Pipeline) -> None:
-        self._processor = Processor(compile_pipeline(definition), SHARD, 0)
+        self._program = compile_pipeline(definition)
+        self._processors = {SHARD: Processor(self._program, SHARD, 0)}
+        self._ranges: dict[str, HashRange | None] = {SHARD: None}
 
-    def take(self, item: Record | Idle) -> list[Row]:
+    def begin(self, shard: str, hash_range: HashRange, parents: Sequence[str]) -> None:
+        ended = [self.restored(parent) for parent in parents]
+        self._ranges[shard] = hash_range
+        self._processors[shard] = (
+            Processor.inherit(self._program, shard, 0, hash_range=hash_range, parents=ended)
+            if ended
+            else Processor(self._program, shard, 0, hash_range=hash_range)
+        )
+
+    def restored(self, shard: str) -> Processor:
+        """Return a processor made of what would be stored of a shard."""
+        entry = self._processors[shard].freeze((), base=True)
+        return Processor.restore(self._program, shard, 0, [entry], hash_range=self._ranges[shard])[0]
+
+    def take(self, shard: str, item: Record | Idle) -> list[Row]:
+        processor = self._processors[shard]
         if isinstance(item, Idle):
-            return self._processor.idle(item.now_ms).rows
-        return self._processor.apply([item]).rows
+            return processor.idle(item.now_ms).rows
+        return processor.apply([item]).rows
 
-    def close_all(self) -> list[Row]:
-        return self._processor.close_all().rows
+    def close_all(self, shard: str) -> list[Row]:
+        return self._processors[shard].close_all().rows
+
+
+class RestoredCore(Core):
+    """The generated core, restored before every line."""
+
+    def take(self, shard: str, item: Record | Idle) -> list[Row]:
+        self._processors[shard] = self.restored(shard)
+        return super().take(shard, item)
+
+    def close_all(self, shard: str) -> list[Row]:
+        self._processors[shard] = self.restored(shard)
+        return super().close_all(shard)
+
+
+@dataclass
+class _Shard:
+    """What the plain interpreter is told of a shard, and what came of it before; a lonely one has no range."""
+
+    id: str
+    hash_range: HashRange | None
+    parents: tuple[str, ...]
+    inputs: list[Record | Idle] = field(default_factory=list)
+    before: Expected = field(default_factory=lambda: Expected(""))
 
 
 class Reference:
@@ -88,27 +136,43 @@ class Reference:
 
     def __init__(self, definition: Pipeline) -> None:
         self._pipeline = definition
-        self._items: list[Record | Idle] = []
-        self._before = Expected(SHARD)
+        self._shards = {SHARD: _Shard(SHARD, None, ())}
 
-    def take(self, item: Record | Idle) -> list[Row]:
-        self._items.append(item)
-        return self._new(close_all=False)
+    def begin(self, shard: str, hash_range: HashRange, parents: Sequence[str]) -> None:
+        self._shards[shard] = _Shard(shard, hash_range, tuple(parents))
 
-    def close_all(self) -> list[Row]:
-        return self._new(close_all=True)
+    def take(self, shard: str, item: Record | Idle) -> list[Row]:
+        self._shards[shard].inputs.append(item)
+        return self._new(self._shards[shard], close_all=False)
 
-    def _new(self, *, close_all: bool) -> list[Row]:
-        now = reference(self._pipeline, SHARD, 0, self._items, window_hash, close_all=close_all)
-        before, self._before = self._before, now
+    def close_all(self, shard: str) -> list[Row]:
+        return self._new(self._shards[shard], close_all=True)
+
+    def _new(self, shard: _Shard, *, close_all: bool) -> list[Row]:
+        now = self._expected(shard, close_all=close_all)
+        before, shard.before = shard.before, now
         dead = [
             Row(DEAD_LETTER, msgspec.json.encode({"reason": letter.reason}))
             for letter in now.dead_letters[len(before.dead_letters) :]
         ]
         return [*now.rows[len(before.rows) :], *now.late[len(before.late) :], *dead]
 
+    def _expected(self, shard: _Shard, *, close_all: bool) -> Expected:
+        if shard.hash_range is None:
+            return reference(self._pipeline, SHARD, 0, shard.inputs, window_hash, close_all=close_all)
+        shards = [
+            ReferenceShard(each.id, each.hash_range, each.parents, each.inputs)
+            for each in self._shards.values()
+            if each.hash_range is not None
+        ]
+        return reference_lineage(self._pipeline, 0, shards, window_hash, close_all=close_all)[shard.id]
 
-IMPLEMENTATIONS: dict[str, type[Reference | Core]] = {"reference": Reference, "core": Core}
+
+IMPLEMENTATIONS: dict[str, type[Reference | Core]] = {
+    "reference": Reference,
+    "core": Core,
+    "restored core": RestoredCore,
+}
 
 
 def tell(implementation: type[Reference | Core], definition: Pipeline, story: str) -> None:
@@ -118,20 +182,40 @@ def tell(implementation: type[Reference | Core], definition: Pipeline, story: st
     inputs = [line for line in lines if not line.startswith(_ARROW)]
     teller = _Teller(definition)
     actual: list[str] = []
-    record = Record(b"")
+    record, shards = Record(b""), []
     for number, line in enumerate(inputs, 1):
-        if line == "end":
-            rows = told.close_all()
-        elif line.startswith("idle "):
-            rows = told.take(Idle(_milliseconds(line.removeprefix("idle "))))
+        actual.append(line)
+        if line.startswith("shard "):
+            shards.append(_begin(told, line))
+            continue
+        shard, what = _of_shard(line, shards)
+        if what == "end":
+            rows = told.close_all(shard)
+        elif what.startswith("idle "):
+            rows = told.take(shard, Idle(_milliseconds(what.removeprefix("idle "))))
         else:
-            record = record if line == "again" else _record(number, line)
-            rows = told.take(record)
-        actual += [line, *(f"{_ARROW} {row}" for row in teller.rows(rows))]
+            record = record if what == "again" else story_record(number, what)
+            rows = told.take(shard, record)
+        actual += [f"{_ARROW} {row}" for row in teller.rows(rows, shard)]
     assert actual == lines, "\n".join(difflib.ndiff(lines, actual))
 
 
-def _record(number: int, line: str) -> Record:
+def _begin(told: Reference | Core, line: str) -> str:
+    """Let a shard begin, and return its name."""
+    _, name, digits, *parents = line.replace(" of ", " ").split(" ")
+    first, last = digits.split("-")
+    told.begin(name, HashRange(int(first.ljust(32, "0"), 16), int(last.ljust(32, "f"), 16)), parents)
+    return name
+
+
+def _of_shard(line: str, shards: list[str]) -> tuple[str, str]:
+    """Return which shard a line is about, and what happens in it."""
+    name, _, what = line.partition(" ")
+    return (name, what) if name in shards else (SHARD, line)
+
+
+def story_record(number: int, line: str) -> Record:
+    """Return the record that a line of a story tells of; its sequence number is the line's."""
     time, user, *values = line.split(" ")
     event: dict[str, Any] = {"user": user, "at": int(time) if time.lstrip("-").isdigit() else time}
     event |= {name: json.loads(value) for name, value in (text.split("=", 1) for text in values)}
@@ -156,20 +240,24 @@ class _Teller:
         self._windows = {window.name: window for window in definition.windows}
         self._by_id: dict[str, str] = {}
 
-    def rows(self, rows: list[Row]) -> list[str]:
-        """Return what rows say: results, then late events, then dead letters."""
+    def rows(self, rows: list[Row], shard: str) -> list[str]:
+        """Return what rows of a shard say: results, then late events, then dead letters."""
         parsed = [(row.output, json.loads(row.data)) for row in rows]
         late = [self._late(row) for output, row in parsed if output == LATE]
         dead = [f"dead {row['reason']}" for output, row in parsed if output == DEAD_LETTER]
-        return [self._result(row) for output, row in parsed if output not in {LATE, DEAD_LETTER}] + late + dead
+        results = [self._result(row, shard) for output, row in parsed if output not in {LATE, DEAD_LETTER}]
+        return results + late + dead
 
     def _late(self, row: dict[str, Any]) -> str:
         return f"late {row['window']} {_span(row)} watermark={_time(row['watermark'])}"
 
-    def _result(self, row: dict[str, Any]) -> str:
+    def _result(self, row: dict[str, Any], shard: str) -> str:
         assert row["id"] not in self._by_id, "two rows have one id"
         self._by_id[row["id"]] = f"{_span(row)}#{row['revision']}"
-        return " ".join([row["window"], _span(row), *self._members(row)])
+        origin = row.get("shard", shard)
+        return " ".join(
+            [row["window"], _span(row), *self._members(row), *([] if origin == shard else [f"of={origin}"])]
+        )
 
     def _members(self, row: dict[str, Any]) -> Iterator[str]:
         window = self._windows[row["window"]]

@@ -82,7 +82,9 @@ def _records(items: list[Item]) -> list[Record]:
 def _take(processor: Processor, batch: Idle | list[Record]) -> list[Row]:
     """Return all rows that arise from a batch."""
     if isinstance(batch, list):
-        return processor.apply(batch).rows
+        outcome = processor.apply(batch)
+        assert outcome.size_bytes == sum(len(record.data) for record in batch)
+        return outcome.rows
     rows = processor.idle(batch.now_ms).rows
     return rows + processor.apply(()).rows
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import replace
 from functools import cache
 from random import Random
@@ -248,6 +250,23 @@ def test_garbage() -> None:
     for _ in range(2_000):
         text = "".join(random.choices('{}[]":,eE+-.0123456789truefalsnuI \\ud', k=random.randint(0, 40)))
         read(random.choice([text.encode(), b'{"user":' + text.encode() + b"}", random.randbytes(20)]))
+
+
+@pytest.mark.parametrize("data", [b"{", b"\xff", event(i="1"), event(i=None), b"{" * 200])
+def test_a_fault_holds_no_records(data: bytes) -> None:
+    class Batch(list[Record]):
+        """A list that can be watched."""
+
+    records = Batch([Record(GOOD_BYTES), Record(data)])
+    watched = weakref.ref(records)
+    gc.disable()
+    try:
+        events = reader_of(EVENTS)(records)
+        del records
+        assert isinstance(events[1], Fault)
+        assert watched() is None
+    finally:
+        gc.enable()
 
 
 def test_no_records() -> None:

@@ -99,12 +99,23 @@ def test_edges_of_windows_may_lie_outside_the_years_of_events() -> None:
     assert format_time(MIN_TIME_MS - 366 * 86_400_000 - 1) == "-000001-12-31T23:59:59.999Z"
 
 
-@given(st.lists(st.integers(0, 3_000), min_size=1))
-def test_the_remembering_reader_reads_the_same(offsets_ms: list[int]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 150_000), st.sampled_from(["Z", "z", "", "+01:00"])), min_size=1))
+def test_the_remembering_reader_reads_the_same(times: list[tuple[int, str]]) -> None:
     reader = TimeReader()
-    for offset_ms in offsets_ms:
-        text = format_time(1_767_225_600_000 + offset_ms)
+    for offset_ms, zone in times:
+        text = format_time(1_767_225_600_000 + offset_ms)[:-1] + zone
         assert reader(text) == parse_time(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-01-31T12:34:60.000Z", "2026-01-31T12:34:5 .000Z", "2026-01-31T12:34:٥6.000Z", "2026-01-31T12:34:56.000Z "],
+)
+def test_a_minute_that_is_remembered_makes_no_other_text_a_time(text: str) -> None:
+    reader = TimeReader()
+    assert reader("2026-01-31T12:34:56.789Z") == parse_time("2026-01-31T12:34:56.789Z")
+    with pytest.raises(TimeError):
+        reader(text)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The demo itself, small, with the real daemon, a kill and a restart."""
+"""The demo itself, small, with the real daemon, a split, a merge, a kill and a restart."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ def test_the_demo_survives_its_kill(tmp_path: Path) -> None:
     figures = json.loads(done.stdout)
     assert figures["ok"]
     assert figures["killed"]
+    assert figures["resharded"]
+    assert figures["shards"] == 2 + 2 + 1
     assert figures["events_in_stream"] >= 4000
     assert (figures["missing"], figures["wrong"]) == (0, 0)
     assert all(window["adds_up"] for window in figures["windows"].values())

@@ -23,7 +23,7 @@ def outcome(*, missing: int = 0, wrong: int = 0, late: int = 7) -> Outcome:
     if missing:
         results.examples.append("abc is missing")
     counted = Recount(results, Comparison(7, 7), Comparison(5, 5), (sums,), {"visits": 42})
-    return Outcome(counted, 2_000, 4, True, 2_000, 61.4, "http://127.0.0.1:1", "http://127.0.0.1:9102/metrics")
+    return Outcome(counted, 2_000, 4, True, False, 2_000, 61.4, "http://127.0.0.1:1", "http://127.0.0.1:9102/metrics")
 
 
 class FakePlay:

@@ -12,15 +12,15 @@ import psutil
 from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.clickstream import Scenario
 from consumer.entrypoints.demo.cloud import Cloud, environment_for
+from consumer.entrypoints.demo.lineage import count_family, families
 from consumer.entrypoints.demo.processes import Child, Children, wait_until
 from consumer.entrypoints.demo.producer import Producer
 from consumer.entrypoints.demo.recount import Recount, recount
 from consumer.environment import environment
 from consumer.errors import RetryableError
-from consumer.pipeline.definitions import window_hash
 from consumer.pipeline.load import load
 from consumer.records import Position, Record
-from consumer.testing.reference import Idle, reference
+from consumer.testing.reference import Idle
 
 CONFIG = Path(__file__).parents[2] / "config" / "clickstream.yaml"
 OWNER = "worker-0"
@@ -70,8 +70,8 @@ class Rig:
         return text
 
     def ends(self) -> dict[str, Position]:
-        """Return the position of each shard's last record."""
-        records = {shard.id: self.cloud.records(shard.id) for shard in self.cloud.shards()}
+        """Return the position of each open shard's last record."""
+        records = {shard.id: self.cloud.records(shard.id) for shard in self.cloud.shards() if not shard.closed}
         return {shard: Position.of(stored[-1]) for shard, stored in records.items() if stored}
 
     def wait_until_told(self, worker: Child, event: str) -> None:
@@ -80,13 +80,15 @@ class Rig:
 
     def wait_until_read(self, worker: Child, seconds_max: float = SECONDS_MAX) -> None:
         ends = self.ends()
+        closed = [shard.id for shard in self.cloud.shards() if shard.closed]
 
         def read() -> bool:
             try:
                 positions = self.cloud.positions(list(ends))
+                ended = all(map(self.cloud.ended, closed))
             except RetryableError:
                 return False  # a fault that was meant for the worker
-            return all(positions.get(shard, Position(0, 0)) >= end for shard, end in ends.items())
+            return ended and all(positions.get(shard, Position(0, 0)) >= end for shard, end in ends.items())
 
         wait_until(read, "everything to be counted", seconds_max=seconds_max, alive=[worker])
 
@@ -110,11 +112,12 @@ class Rig:
 
     def recount(self, *, idle: bool = False) -> Recount:
         """Recount the stream; `idle`: the shards were found idle behind their last records."""
-        expected = [
-            reference(self.pipeline, shard.id, 0, self._inputs(shard.id, idle=idle), window_hash)
-            for shard in self.cloud.shards()
+        counted = [
+            one.expected
+            for family in families(self.cloud.shards())
+            for one in count_family(self.pipeline, family, 0, lambda shard: self._inputs(shard, idle=idle))
         ]
-        return recount(self.pipeline, expected, self.cloud.delivered())
+        return recount(self.pipeline, counted, self.cloud.delivered())
 
     def _inputs(self, shard: str, *, idle: bool) -> list[Record | Idle]:
         records = self.cloud.records(shard)

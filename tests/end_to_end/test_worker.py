@@ -17,6 +17,7 @@ from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.processes import wait_until
 from consumer.errors import EXIT_DAEMON, EXIT_ENVIRONMENT, EXIT_OK, EXIT_REFUSED, EXIT_USAGE
 from consumer.runtime import clock
+from consumer.sources import leases
 from consumer.telemetry.events import StartStep
 from tests.end_to_end.rig import KINDS, SECONDS_MAX, Rig, kill_one, processes_of
 
@@ -180,25 +181,32 @@ def test_trouble_with_state_store_and_stream_loses_nothing(rig: Rig) -> None:
     assert counted.is_right, counted
 
 
-def test_a_shard_that_is_split_ends_and_its_children_wait(rig: Rig) -> None:
-    rig.put(5_000)
+def test_a_shard_is_split_its_children_merged_and_the_worker_leaves_for_good(rig: Rig) -> None:
+    text = rig.file.read_text()
+    text = text.replace("  application: rig\n", "  application: rig\n  on_stop: release\n")
+    # A daemon that still holds ended shards takes all of its grace.
+    rig.file.write_text(text.replace("kcl: {", "kcl: {shutdownGraceMillis: 8000, "))
+    rig.put(3_000)
     worker = rig.start()
     rig.wait_until_read(worker)
-    shard = rig.cloud.shards()[0]
-    middle = (int(shard.hash_range[0]) + int(shard.hash_range[1])) // 2
-    rig.emulator.client("kinesis").split_shard(
-        StreamName="clicks", ShardToSplit=shard.id, NewStartingHashKey=str(middle)
-    )
-    wait_until(
-        lambda: worker.output().count("shard_refused") == 2,
-        "both children to be refused",
-        seconds_max=SECONDS_MAX * 2,
-        alive=[worker],
-    )
-    assert "split or merge" in worker.output()
-    assert "shard_ended" in worker.output()
-    rig.stop(worker)
-    assert rig.recount().missing == 0
+    rig.cloud.split(rig.cloud.shards()[0])
+    rig.put(3_000, 2, offset_ms=600_000)
+    rig.wait_until_read(worker)
+    left, right = (shard for shard in rig.cloud.shards() if shard.parents)
+    rig.cloud.merge(left, right)
+    rig.put(3_000, 3, offset_ms=1_200_000)
+    rig.wait_until_read(worker)
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    counted = rig.recount()
+    assert counted.is_right, counted
+    events = [line["event"] for line in map(json.loads, worker.output().splitlines())]
+    assert events.count("shard_ended") == 3
+    parents = {line["parent"] for line in map(json.loads, worker.output().splitlines()) if "parent" in line}
+    assert parents == {shard.id for shard in rig.cloud.shards() if shard.closed}, "all of them are given up"
+    assert "leases_released" in events
+    open_shards = {shard.id for shard in rig.cloud.shards() if not shard.closed}
+    held = leases.read(rig.emulator.client("dynamodb"), "rig") or {}
+    assert {held[shard].owner for shard in open_shards} == {None}
 
 
 STARTING_CALLS: dict[str, tuple[Service, str, str]] = {
@@ -209,6 +217,7 @@ STARTING_CALLS: dict[str, tuple[Service, str, str]] = {
     "list_shards": ("kinesis", "ListShards", ""),
     "create_application": ("dynamodb", "PutItem", "streamgauge-state"),
     "release_leader": ("dynamodb", "DeleteItem", "rig-CoordinatorState"),
+    "accept_leases": ("dynamodb", "Scan", "rig"),
 }
 """The steps of a start, and what each of them calls."""
 

@@ -17,7 +17,8 @@ from prometheus_client import CollectorRegistry
 import consumer.entrypoints.worker
 from consumer.core.compile import compile_pipeline
 from consumer.emulator.server import Emulator
-from consumer.entrypoints.worker import Shards, _start_seconds, _Worker
+from consumer.entrypoints.beginning import start_seconds
+from consumer.entrypoints.worker import Shards, _Worker
 from consumer.errors import EXIT_ENVIRONMENT, RefusedError, RetryableError, SetupError
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline
@@ -73,12 +74,12 @@ def test_latest_is_the_instant_of_the_first_start_for_ever(emulator: Emulator, p
     first = _application(pipeline, memory, emulator)
     assert first.started_at_ms % 1000 == 0, "whole seconds, as the daemon takes them"
     assert _application(pipeline, memory, emulator) == first
-    assert _start_seconds(pipeline, first.started_at_ms) == first.started_at_ms // 1000
+    assert start_seconds(pipeline, first.started_at_ms) == first.started_at_ms // 1000
 
 
 def test_other_starts_do_not_depend_on_the_clock(pipeline: Pipeline) -> None:
-    assert _start_seconds(_starting(pipeline, "trim_horizon"), 5_000) is None
-    assert _start_seconds(_starting(pipeline, 1_767_225_600_999), 5_000) == 1_767_225_600
+    assert start_seconds(_starting(pipeline, "trim_horizon"), 5_000) is None
+    assert start_seconds(_starting(pipeline, 1_767_225_600_999), 5_000) == 1_767_225_600
 
 
 def test_the_roots_are_the_shards_of_the_first_start(emulator: Emulator, pipeline: Pipeline) -> None:
@@ -92,7 +93,7 @@ def test_the_roots_are_the_shards_of_the_first_start(emulator: Emulator, pipelin
 def test_other_definitions_or_another_stream_are_refused(emulator: Emulator, pipeline: Pipeline) -> None:
     memory = Memory()
     _application(pipeline, memory, emulator)
-    with pytest.raises(RefusedError, match="definitions"):
+    with pytest.raises(RefusedError, match=r"definitions .*windows\.revenue: was there, is now removed.*state reset"):
         _application(dataclasses.replace(pipeline, windows=pipeline.windows[:1]), memory, emulator)
     other = Memory()
     stored = MemoryStore(memory).read_application()

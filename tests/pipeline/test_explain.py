@@ -126,6 +126,11 @@ def test_it_says(sentence: str) -> None:
         ("windows:\n", "where: page != 'x'\nwindows:\n", "for which this is true: page != 'x'"),
         ("windows:\n", "let: {n: length(page)}\nwindows:\n", "n = length(page) int or null"),
         ("state:", "late: {stdout: {}}\nstate:", "Late events are counted, and go to standard output."),
+        (
+            ", bucket: explained-bucket}",
+            "}",
+            "table explained-state, all of it: no bucket is named. A snapshot larger than 8 KB is written as items of",
+        ),
         ("-bucket}", "-bucket, emit_delay: 0s}", "it waits no time at all for that."),
         ("state:", "worker: {metrics_port: 0, identifier: w-1}\nstate:", "The worker's name is w-1."),
         ("state:", "worker: {metrics_port: 0}\nstate:", "Metrics and health are on any free port."),

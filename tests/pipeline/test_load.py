@@ -34,6 +34,11 @@ def loaded(text: str, **environ: str) -> model.Pipeline:
     return load_text(text, "p.yaml", environ)
 
 
+def test_state_without_a_bucket_is_all_in_the_table() -> None:
+    pipeline = loaded(change(", bucket: small-bucket", ""))
+    assert pipeline.state == model.State("small-state", None, 5_000, 1_000)
+
+
 def test_defaults() -> None:
     assert loaded(SMALL) == model.Pipeline(
         name="small",
@@ -64,7 +69,7 @@ def test_defaults() -> None:
         dead_letter=None,
         state=model.State("small-state", "small-bucket", 5_000, 1_000),
         limits=model.Limits(1_000_000, "reject"),
-        worker=model.Worker("small", None, 9102, ()),
+        worker=model.Worker("small", None, 9102, "keep", ()),
     )
 
 
@@ -198,6 +203,7 @@ worker:
         "leases",
         "pod-1",
         0,
+        "keep",
         (("maxRecords", "100"), ("validateSequenceNumberBeforeCheckpointing", "true"), ("retrievalMode", "FANOUT")),
     )
 

@@ -126,9 +126,9 @@ def test_the_good_file_is_good() -> None:
             ["11:5: events.fields.user: this key stands twice, first in line 9"],
         ),
         (
-            "  bucket: sg-bucket\n",
+            "  table: sg-state\n",
             "",
-            ["33:1: state.bucket: is required: `bucket: my-bucket`; state without a bucket is not supported yet"],
+            ["33:1: state.table: is required: `table: streamgauge-state`"],
         ),
         ("pipeline: clickstream\n", "", ["1:1: pipeline: is required: `pipeline: clickstream`"]),
         ("where: amount > 0", "${X}: 1", ['17:1: "${X}": ${…} takes effect in values only, not in a key']),
@@ -513,12 +513,6 @@ def test_a_mistake(old: str, new: str, expected: list[str]) -> None:
         ("tumbling: 1m", "tumbling: 1m\n    buckets: 1", "windows.views.buckets", "leave it out"),
         ("combine: false", "combine: true", "windows.views.combine", "write `combine: false`"),
         ("  table: sg-state", "  table: sg-state\n  on_gap: continue", "state.on_gap", "write `on_gap: refuse`"),
-        (
-            "pipeline: clickstream",
-            "pipeline: clickstream\nworker: {on_stop: release}",
-            "worker.on_stop",
-            "on_stop: keep",
-        ),
     ],
 )
 def test_what_is_to_come_is_refused_by_name(old: str, new: str, path: str, remedy: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -13,15 +14,15 @@ import pytest
 
 from consumer.core.processor import Processor
 from consumer.errors import DaemonError, FencedError, RetryableError, SetupError
-from consumer.records import Position, Record
-from consumer.runtime import commit
-from consumer.runtime.commit import ShardOrigin
+from consumer.records import HashRange, Position, Record
+from consumer.runtime import commit, compaction
 from consumer.runtime.shard import ShardRunner
+from consumer.runtime.surroundings import ShardOrigin
 from consumer.state.base import Application, ShardState
 from consumer.state.memory import MemoryStore
 from consumer.testing.fakes import FaultyStore
 from tests.random_streams import records
-from tests.runtime.world import FAILOVER_SECONDS, RANGE, SHARD, FakeDaemon, World, random_pipeline
+from tests.runtime.world import FAILOVER_SECONDS, SHARD, FakeDaemon, World, random_pipeline
 
 SEED = 11
 
@@ -102,7 +103,8 @@ def test_many_deaths_at_random_steps_lose_and_double_nothing(seed: int, monkeypa
     random = Random(seed)
     monkeypatch.setattr(commit, "INLINE_BYTES_MAX", random.choice([0, 500, 8192]))
     monkeypatch.setattr(commit, "SMALL_STATE_GROUPS", random.choice([0, 1000]))
-    monkeypatch.setattr(commit, "MANIFEST_ENTRIES_MAX", random.choice([2, 4, 32]))
+    monkeypatch.setattr(compaction, "MANIFEST_ENTRIES_MAX", random.choice([4, 6, 32]))
+    monkeypatch.setattr(compaction, "RUN_MIN", random.choice([2, 4, 100]))
     world = _world(seed, 80)
     for _ in range(random.randrange(1, 9)):
         world.batch_size = random.randint(1, 12)
@@ -311,12 +313,12 @@ def _refused(world: World) -> str:
     return str(json.loads(line)["error"])
 
 
-def test_a_child_of_a_reshard_is_refused_for_now() -> None:
+def test_a_child_whose_parent_has_no_state_is_refused() -> None:
     world = _world()
     world.application = msgspec.structs.replace(world.application, roots=("another",))
     world.memory = type(world.memory)()
     MemoryStore(world.memory).create_application(world.application)
-    assert "split or merge (parent-1)" in _refused(world)
+    assert "came from parent-1 by a split or merge, but parent-1 has no state" in _refused(world)
 
 
 def test_state_that_is_behind_the_lease_is_a_gap() -> None:
@@ -471,15 +473,21 @@ def test_a_listing_that_fails_for_now_is_tried_again() -> None:
     world = _world()
     answers: list[Exception | None] = [RetryableError("throttled"), RetryableError("throttled"), None]
 
-    def origin(_: str) -> ShardOrigin:
-        error = answers.pop(0)
-        if error is not None:
-            raise error
-        return ShardOrigin(RANGE, ())
+    class Listing:
+        def origin(self, shard: str) -> ShardOrigin:
+            error = answers.pop(0)
+            if error is not None:
+                raise error
+            return world.origin(shard)
+
+        def children(self, shard: str) -> dict[str, HashRange]:
+            return world.children(shard)
 
     daemon = FakeDaemon(world)
-    runner = ShardRunner(world.surroundings(), origin, failover_seconds=FAILOVER_SECONDS)
+    around = dataclasses.replace(world.surroundings(), lineage=Listing())
+    runner = ShardRunner(around, failover_seconds=FAILOVER_SECONDS)
     runner.run(cast("BinaryIO", daemon), cast("BinaryIO", daemon))
+    assert not answers
     _assert_exact(world)
 
 
@@ -509,9 +517,9 @@ def test_a_new_lease_is_not_told_away_by_the_end_of_the_old_one() -> None:
     around = world.surroundings()
     initialised: dict[str, Any] = {"epoch": 1, "commit_no": 0, "groups": 0, "state_bytes": 1, "position": None}
     initialised["groups_limit"] = 1_000
-    around.telemetry.shard_initialised(shard=SHARD, **initialised, seconds=0.0, resumed=False)
+    around.telemetry.shard_initialised(shard=SHARD, **initialised, seconds=0.0, started="empty")
     newer = threading.Thread(
-        target=lambda: around.telemetry.shard_initialised(shard=SHARD, **initialised, seconds=0.0, resumed=True)
+        target=lambda: around.telemetry.shard_initialised(shard=SHARD, **initialised, seconds=0.0, started="resumed")
     )
     newer.start()
     newer.join()

@@ -68,6 +68,28 @@ def test_the_state_of_a_shard_that_leaves_is_found() -> None:
     assert lost() is None
 
 
+def test_the_collector_waits_until_all_that_is_being_loaded_is_there() -> None:
+    state_heap = StateHeap()
+    with state_heap.paused():
+        assert not gc.isenabled()
+        with state_heap.paused():
+            pass
+        assert not gc.isenabled(), "another shard is still being loaded"
+    assert gc.isenabled()
+
+
+def test_a_large_state_that_was_loaded_is_frozen_unseen() -> None:
+    state_heap = StateHeap()
+    state_heap.loaded(LARGE_STATE_GROUPS - 1)
+    assert gc.get_freeze_count() == 0
+    cycle = Cycle()
+    lost = weakref.ref(cycle)
+    del cycle
+    state_heap.loaded(LARGE_STATE_GROUPS)
+    assert gc.get_freeze_count() > 0
+    assert lost() is not None, "nothing was visited"
+
+
 def test_a_shard_settles_after_its_commits_and_is_released_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heap, "LARGE_STATE_GROUPS", 0)
     world = World(random_pipeline(11), records(Random(11), 60))

@@ -21,9 +21,9 @@ from consumer.core.compile import Program, compile_pipeline
 from consumer.core.processor import Processor
 from consumer.pipeline.definitions import window_hash
 from consumer.pipeline.model import Pipeline, StdoutSink
-from consumer.records import DEAD_LETTER, LATE, Position, Record
-from consumer.runtime.commit import ShardOrigin, Surroundings
+from consumer.records import DEAD_LETTER, LATE, HashRange, Position, Record
 from consumer.runtime.shard import ShardRunner
+from consumer.runtime.surroundings import ShardOrigin, Surroundings
 from consumer.sinks.base import Failure, Router
 from consumer.state.base import Application, StateStore
 from consumer.state.memory import Memory, MemoryStore
@@ -35,7 +35,7 @@ from consumer.testing.reference import Idle, reference
 from tests.random_pipelines import PipelineMaker
 
 SHARD = "shardId-000000000000"
-RANGE = ("0", str(2**128 - 1))
+RANGE = HashRange(0, 2**128 - 1)
 STREAM_CREATED_MS = 1_700_000_000_000
 FAILOVER_SECONDS = 10.0
 
@@ -113,6 +113,7 @@ class World:
     """Everything that survives a process."""
 
     def __init__(self, pipeline: Pipeline, records: Sequence[Record]) -> None:
+        self.shard = SHARD
         self.program: Program = compile_pipeline(pipeline)
         self.records = list(records)
         self.memory = Memory()
@@ -159,12 +160,12 @@ class World:
 
     def stored_outbox(self) -> set[bytes]:
         store = MemoryStore(self.memory)
-        claim = store.read(SHARD)
+        claim = store.read(self.shard)
         assert claim is not None
         state = claim.state
         assert state is not None
         entries = [state.inline] if state.inline is not None else [store.get_object(e) for e in state.manifest]
-        _, outbox = Processor.restore(self.program, SHARD, state.generation, entries)
+        _, outbox = Processor.restore(self.program, self.shard, state.generation, entries)
         return {row.data for row in outbox}
 
     def surroundings(self, store: StateStore | None = None) -> Surroundings:
@@ -182,6 +183,7 @@ class World:
             application=self.application,
             store=store or cast("StateStore", SteppedStore(MemoryStore(self.memory), self.step)),
             router=Router({output: [self.sink] for output in outputs}),
+            lineage=self,
             telemetry=telemetry,
             clock=self.clock,
             pause=self.pause,
@@ -192,9 +194,13 @@ class World:
         return self.stopping
 
     def runner(self, store: StateStore | None = None) -> ShardRunner:
-        return ShardRunner(
-            self.surroundings(store), lambda _: ShardOrigin(RANGE, ("parent-1",)), failover_seconds=FAILOVER_SECONDS
-        )
+        return ShardRunner(self.surroundings(store), failover_seconds=FAILOVER_SECONDS)
+
+    def origin(self, _: str) -> ShardOrigin:
+        return ShardOrigin(RANGE, ("parent-1",))
+
+    def children(self, _: str) -> dict[str, HashRange]:
+        return {}
 
     def run(self, daemon: FakeDaemon | None = None, store: StateStore | None = None) -> FakeDaemon:
         """Run one process from initialize to the end of the conversation, or to its death."""
@@ -280,7 +286,7 @@ class FakeDaemon:
         sequence, sub = (str(at.sequence), at.sub_sequence) if isinstance(at, Position) else (at, 0)
         return {
             "action": "initialize",
-            "shardId": SHARD,
+            "shardId": self.world.shard,
             "sequenceNumber": sequence,
             "subSequenceNumber": sub,
         }

@@ -60,7 +60,7 @@ PIPELINE = Pipeline(
     dead_letter=None,
     state=State(table="t", bucket="b", commit_interval_ms=1, emit_delay_ms=1),
     limits=Limits(groups=1, policy="reject"),
-    worker=Worker(application="a", identifier=None, metrics_port=0, kcl=()),
+    worker=Worker(application="a", identifier=None, metrics_port=0, on_stop="keep", kcl=()),
 )
 OUTBOX = [Row("views", b"v"), Row("visits", b"s"), Row(LATE, b"l"), Row(DEAD_LETTER, b"d")]
 

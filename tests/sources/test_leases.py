@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from consumer.emulator.server import Emulator
 from consumer.errors import RetryableError, SetupError
 from consumer.sources.kinesis import ShardInfo
-from consumer.sources.leases import OWNER_INDEX, prepare, release_leader
+from consumer.sources.leases import OWNER_INDEX, accept, prepare, read, release, release_leader
 
 SHARDS = [
     ShardInfo("shardId-000000000000", None, None, ("0", "99"), closed=False),
@@ -124,3 +124,48 @@ def test_errors_say_whether_to_try_again() -> None:
         release_leader(Failing(denied), "app", "worker-0")
     with pytest.raises(RetryableError, match="table app: "):
         prepare(Failing(EndpointConnectionError(endpoint_url="http://x")), "app", SHARDS, "worker-0", None)
+
+
+def test_a_worker_that_leaves_gives_its_own_open_leases_free(dynamodb: Any, application: str) -> None:
+    prepare(dynamodb, application, SHARDS, "worker-0", None)
+    prepare(
+        dynamodb, application, [ShardInfo("shardId-000000000002", None, None, ("200", "299"), closed=False)], "b", None
+    )
+    ended = ShardInfo("shardId-000000000003", None, None, ("300", "399"), closed=True)
+    prepare(dynamodb, application, [ended], "worker-0", None)
+    dynamodb.update_item(
+        TableName=application,
+        Key={"leaseKey": {"S": ended.id}},
+        UpdateExpression="SET checkpoint = :end",
+        ExpressionAttributeValues={":end": {"S": "SHARD_END"}},
+    )
+    assert release(dynamodb, application, "worker-0") == 2
+    owners = {shard: row.get("leaseOwner", {}).get("S") for shard, row in rows(dynamodb, application).items()}
+    assert owners == {SHARDS[0].id: None, SHARDS[1].id: None, "shardId-000000000002": "b", ended.id: "worker-0"}
+    assert release(dynamodb, application, "worker-0") == 0
+
+
+def test_without_a_lease_table_there_is_nothing_to_give_free(dynamodb: Any, application: str) -> None:
+    assert release(dynamodb, application, "worker-0") == 0
+
+
+def test_a_lease_that_was_being_handed_over_is_taken_by_who_comes_back(dynamodb: Any, application: str) -> None:
+    prepare(dynamodb, application, SHARDS, "worker-0", None)
+    dynamodb.update_item(
+        TableName=application,
+        Key={"leaseKey": {"S": SHARDS[1].id}},
+        UpdateExpression="SET checkpointOwner = :other",
+        ExpressionAttributeValues={":other": {"S": "worker-1"}},
+    )
+    assert accept(dynamodb, application, "worker-1") == 0, "it is not handed over to the other one"
+    before = read(dynamodb, application)
+    assert before is not None
+    assert before[SHARDS[1].id].from_owner == "worker-1"
+    assert accept(dynamodb, application, "worker-0") == 1
+    after = read(dynamodb, application)
+    assert after is not None
+    assert after[SHARDS[0].id] == before[SHARDS[0].id]
+    taken = after[SHARDS[1].id]
+    assert (taken.owner, taken.from_owner) == ("worker-0", None)
+    assert taken.counter == before[SHARDS[1].id].counter + 1, "who hands it over cannot renew it any more"
+    assert accept(dynamodb, application, "worker-0") == 0

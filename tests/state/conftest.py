@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("consumer.testing.store_conformance")
+for _module in ("store_conformance", "store_harness", "store_objects", "store_upkeep"):
+    pytest.register_assert_rewrite(f"consumer.testing.{_module}")
 
-from consumer.emulator.server import Emulator  # noqa: E402 - the line above must come first
+from consumer.emulator.server import Emulator  # noqa: E402 - the lines above must come first
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, call
 
 import boto3
 import msgspec
@@ -19,11 +19,11 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from consumer.errors import RetryableError, SetupError
-from consumer.state.base import MANIFEST_ENTRIES_MAX, Entry, FenceRefusedError
+from consumer.state.base import IN_TABLE, MANIFEST_ENTRIES_MAX, Entry, FenceRefusedError, new_entry
 from consumer.state.dynamodb import DynamoStore, check_table, create_table, make_client
-from consumer.state.items import encode_state
+from consumer.state.items import encode_application, encode_state
 from consumer.testing.fakes import client_error
-from consumer.testing.store_conformance import APPLICATION, SHARD, STATE, state
+from consumer.testing.store_harness import APPLICATION, SHARD, STATE, state
 
 CAPACITY = {"ConsumedCapacity": {"CapacityUnits": 1.0}}
 KEY = {"pk": {"S": "clickstream/" + SHARD}, "sk": {"S": "state"}}
@@ -34,20 +34,34 @@ def store_on(client: Any) -> DynamoStore:
     return DynamoStore(client, Mock(), table="streamgauge-state", bucket="b", pipeline="clickstream")
 
 
-def test_a_claim_is_one_update_that_returns_the_item() -> None:
+def answering() -> Mock:
+    """Return a client that answers every request, and tells of no item."""
     client = Mock()
+    for request in ("delete_item", "get_item", "put_item", "transact_write_items", "update_item"):
+        getattr(client, request).return_value = CAPACITY
+    return client
+
+
+def test_a_claim_names_the_shard_and_is_one_update_that_returns_the_item() -> None:
+    """In this order: an item without a name would never be found."""
+    client = answering()
     client.update_item.return_value = CAPACITY | {"Attributes": {"epoch": {"N": "4"}}}
     assert store_on(client).claim(SHARD).epoch == 4
-    assert client.mock_calls[0].kwargs == {
-        "TableName": "streamgauge-state",
-        "Key": KEY,
-        "UpdateExpression": "ADD #epoch :one",
-        "ExpressionAttributeNames": {"#epoch": "epoch"},
-        "ExpressionAttributeValues": {":one": {"N": "1"}},
-        "ReturnValues": "ALL_NEW",
-        "ReturnConsumedCapacity": "TOTAL",
-    }
-    assert len(client.mock_calls) == 1
+    name, claim = client.mock_calls
+    assert name == call.put_item(
+        TableName="streamgauge-state",
+        Item={"pk": {"S": "clickstream"}, "sk": {"S": "shard/" + SHARD}},
+        ReturnConsumedCapacity="TOTAL",
+    )
+    assert claim == call.update_item(
+        TableName="streamgauge-state",
+        Key=KEY,
+        UpdateExpression="ADD #epoch :one",
+        ExpressionAttributeNames={"#epoch": "epoch"},
+        ExpressionAttributeValues={":one": {"N": "1"}},
+        ReturnValues="ALL_NEW",
+        ReturnConsumedCapacity="TOTAL",
+    )
 
 
 def test_every_read_is_strongly_consistent_and_counted() -> None:
@@ -56,10 +70,10 @@ def test_every_read_is_strongly_consistent_and_counted() -> None:
     store = store_on(client)
     assert store.read(SHARD) is None
     assert store.read_application() is None
-    for call, key in zip(
+    for request, key in zip(
         client.get_item.call_args_list, (KEY, {"pk": {"S": "clickstream"}, "sk": {"S": "application"}}), strict=True
     ):
-        assert call.kwargs == {
+        assert request.kwargs == {
             "TableName": "streamgauge-state",
             "Key": key,
             "ConsistentRead": True,
@@ -67,14 +81,28 @@ def test_every_read_is_strongly_consistent_and_counted() -> None:
         }
 
 
-def test_the_fence_of_commit_0() -> None:
-    client = Mock()
-    client.update_item.return_value = CAPACITY
+def test_commit_0_is_fenced_by_the_generation_too() -> None:
+    """Of the application item, in the same transaction: a zombie that claims after a reset begins no state."""
+    client = answering()
     store_on(client).advance(SHARD, 7, STATE, ended=False)
-    request = client.update_item.call_args.kwargs
-    assert request["ConditionExpression"] == "#epoch = :expected_epoch AND attribute_not_exists(#commit_no)"
-    assert request["ExpressionAttributeValues"][":expected_epoch"] == {"N": "7"}
-    assert ":expected_commit_no" not in request["ExpressionAttributeValues"]
+    assert len(client.mock_calls) == 1
+    request = client.transact_write_items.call_args.kwargs
+    assert request["ReturnConsumedCapacity"] == "TOTAL"
+    update, check = (
+        item["Update" if number == 0 else "ConditionCheck"] for number, item in enumerate(request["TransactItems"])
+    )
+    assert (update["TableName"], update["Key"]) == ("streamgauge-state", KEY)
+    assert update["ConditionExpression"] == (
+        "#epoch = :expected_epoch AND attribute_not_exists(#commit_no) AND attribute_not_exists(retired)"
+    )
+    assert update["ExpressionAttributeValues"][":expected_epoch"] == {"N": "7"}
+    assert ":expected_commit_no" not in update["ExpressionAttributeValues"]
+    assert check == {
+        "TableName": "streamgauge-state",
+        "Key": {"pk": {"S": "clickstream"}, "sk": {"S": "application"}},
+        "ConditionExpression": "generation = :generation",
+        "ExpressionAttributeValues": {":generation": {"N": "0"}},
+    }
 
 
 @pytest.mark.parametrize("ended", [True, False])
@@ -97,23 +125,34 @@ def test_the_fence_of_every_other_commit(*, ended: bool) -> None:
 
 @pytest.mark.parametrize("answer", [{}, {"Item": {}}, {"Attributes": {"epoch": {"N": "1"}}}, {"ResponseMetadata": {}}])
 def test_an_answer_without_the_capacity_was_cut(answer: dict[str, Any]) -> None:
-    client = Mock()
-    client.get_item.return_value = client.put_item.return_value = client.update_item.return_value = answer
+    client = answering()
     store = store_on(client)
-    for call in (
+    client.get_item.return_value = client.update_item.return_value = client.put_item.return_value = answer
+    client.transact_write_items.return_value = client.query.return_value = client.delete_item.return_value = answer
+    for request in (
         lambda: store.read(SHARD),
         store.read_application,
         lambda: store.create_application(APPLICATION),
         lambda: store.claim(SHARD),
         lambda: store.advance(SHARD, 1, STATE, ended=False),
+        lambda: store.advance(SHARD, 1, state(1), ended=False),
+        lambda: store.retire(SHARD, 1),
+        lambda: store.reset(APPLICATION),
+        store.list_shards,
     ):
         with pytest.raises(RetryableError, match="cut on the way"):
-            call()
+            request()
+
+
+def test_an_update_whose_answer_was_cut_is_not_done() -> None:
+    client = answering()
+    client.update_item.return_value = {}
+    with pytest.raises(RetryableError, match="cut on the way"):
+        store_on(client).claim(SHARD)
 
 
 def test_a_claim_without_the_item_was_cut() -> None:
-    client = Mock()
-    client.update_item.return_value = CAPACITY
+    client = answering()
     with pytest.raises(RetryableError, match="Attributes"):
         store_on(client).claim(SHARD)
 
@@ -125,6 +164,7 @@ def test_a_claim_without_the_item_was_cut() -> None:
         client_error("ThrottlingException"),
         client_error("RequestLimitExceeded"),
         client_error("TransactionConflictException"),
+        client_error("TransactionInProgressException"),
         client_error("InternalServerError", 500),
         client_error("ServiceUnavailable", 503),
         client_error("400"),
@@ -141,15 +181,20 @@ def test_a_claim_without_the_item_was_cut() -> None:
 def test_trouble_that_may_pass(error: Exception) -> None:
     client = Mock()
     client.get_item.side_effect = client.update_item.side_effect = client.put_item.side_effect = error
+    client.transact_write_items.side_effect = client.query.side_effect = error
     store = store_on(client)
-    for call in (
+    for request in (
         lambda: store.read(SHARD),
         lambda: store.claim(SHARD),
         lambda: store.create_application(APPLICATION),
+        lambda: store.advance(SHARD, 1, STATE, ended=False),
         lambda: store.advance(SHARD, 1, state(1), ended=False),
+        lambda: store.retire(SHARD, 1),
+        lambda: store.reset(APPLICATION),
+        store.list_shards,
     ):
         with pytest.raises(RetryableError, match="streamgauge-state"):
-            call()
+            request()
 
 
 @pytest.mark.parametrize(
@@ -164,14 +209,14 @@ def test_trouble_that_may_pass(error: Exception) -> None:
     ids=repr,
 )
 def test_trouble_that_a_person_must_see_to(error: Exception, remedy: str) -> None:
-    client = Mock()
+    client = answering()
     client.update_item.side_effect = error
     with pytest.raises(SetupError, match=f"DynamoDB table 'streamgauge-state'.*{remedy}"):
         store_on(client).claim(SHARD)
 
 
 def test_an_error_nobody_foresaw_passes_unchanged() -> None:
-    client = Mock()
+    client = answering()
     client.update_item.side_effect = client_error("ValidationException")
     with pytest.raises(ClientError, match="ValidationException"):
         store_on(client).claim(SHARD)
@@ -250,3 +295,104 @@ def test_the_largest_item_is_far_below_the_limit() -> None:
     key = "p" * 48 + "/1/" + "s" * 128 + "/" + "9" * 21 + "-" + "a" * 64
     entries = (Entry(key, "a" * 64, 10**12),) * MANIFEST_ENTRIES_MAX
     assert len(repr(encode_state(msgspec.structs.replace(STATE, inline=None, manifest=entries)))) < 20_000
+
+
+def cancelled(*codes: str) -> ClientError:
+    error = client_error("TransactionCanceledException")
+    error.response["CancellationReasons"] = [{"Code": code} for code in codes]
+    return error
+
+
+@pytest.mark.parametrize("codes", [("ConditionalCheckFailed", "None"), ("None", "ConditionalCheckFailed")])
+def test_a_transaction_refused_by_either_condition_is_the_fence(codes: tuple[str, str]) -> None:
+    client = answering()
+    client.transact_write_items.side_effect = cancelled(*codes)
+    with pytest.raises(FenceRefusedError, match="epoch 3, commit 0"):
+        store_on(client).advance(SHARD, 3, STATE, ended=False)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [("None", "TransactionConflict"), ("ThrottlingError", "None"), ("ProvisionedThroughputExceeded", "None"), ()],
+)
+def test_a_transaction_that_met_a_rival_or_a_throttle_may_succeed_later(codes: tuple[str, ...]) -> None:
+    client = answering()
+    client.transact_write_items.side_effect = cancelled(*codes)
+    with pytest.raises(RetryableError):
+        store_on(client).advance(SHARD, 3, STATE, ended=False)
+
+
+def test_a_transaction_cancelled_without_a_reason_was_cut() -> None:
+    client = answering()
+    client.transact_write_items.side_effect = client_error("TransactionCanceledException")
+    with pytest.raises(RetryableError, match="CancellationReasons"):
+        store_on(client).advance(SHARD, 3, STATE, ended=False)
+
+
+def test_a_transaction_cancelled_for_another_reason_passes_unchanged() -> None:
+    client = answering()
+    client.transact_write_items.side_effect = cancelled("ValidationError", "None")
+    with pytest.raises(ClientError, match="TransactionCanceled"):
+        store_on(client).advance(SHARD, 3, STATE, ended=False)
+
+
+def test_a_tombstone_replaces_the_whole_item() -> None:
+    client = answering()
+    store_on(client).retire(SHARD, 7)
+    assert client.mock_calls == [
+        call.put_item(
+            TableName="streamgauge-state",
+            Item=KEY | {"epoch": {"N": "7"}, "retired": {"BOOL": True}},
+            ConditionExpression="epoch = :epoch AND ended = :ended",
+            ExpressionAttributeValues={":epoch": {"N": "7"}, ":ended": {"BOOL": True}},
+            ReturnConsumedCapacity="TOTAL",
+        )
+    ]
+
+
+def test_a_reset_replaces_the_application_before_any_item() -> None:
+    """A shard cleared while the old generation lasts could start empty in it."""
+    client = answering()
+    client.query.return_value = CAPACITY | {"Items": [{"sk": {"S": "shard/" + SHARD}}]}
+    store_on(client).reset(APPLICATION)
+    application, names, clear = client.mock_calls
+    assert application[0] == "put_item"
+    assert application.kwargs["Item"]["generation"] == {"N": "1"}
+    assert application.kwargs["ConditionExpression"] == "generation = :generation"
+    assert application.kwargs["ExpressionAttributeValues"] == {":generation": {"N": "0"}}
+    assert names[0] == "query"
+    assert (clear[0], clear.kwargs["Key"]) == ("update_item", KEY)
+    assert clear.kwargs["UpdateExpression"].startswith("ADD #epoch :one REMOVE #retired, #commit_no, ")
+
+
+def test_a_reset_that_cannot_list_the_shards_has_begun_and_is_repeated() -> None:
+    """The application item of the new generation is there: the repeat finds it and clears the rest."""
+    client = answering()
+    client.put_item.side_effect = client_error("ConditionalCheckFailedException")
+    new = msgspec.structs.replace(APPLICATION, generation=1)
+    client.get_item.return_value = CAPACITY | {"Item": encode_application(new)}
+    client.query.return_value = CAPACITY | {"Items": [{"sk": {"S": "shard/" + SHARD}}]}
+    assert store_on(client).reset(APPLICATION) == new
+    assert client.update_item.call_count == 1
+
+
+def test_an_entry_in_a_bucket_that_the_pipeline_does_not_name_is_told_with_the_remedy() -> None:
+    store = DynamoStore(answering(), Mock(), table="t", bucket=None, pipeline="clickstream")
+    entry = new_entry("clickstream", SHARD, 0, epoch=1, commit_no=0, data=b"x")
+    for request in (lambda: store.get_object(entry), lambda: store.delete_objects([entry])):
+        with pytest.raises(SetupError, match=r"give state\.bucket"):
+            request()
+
+
+def test_a_bucket_may_be_added_to_a_pipeline(clients: tuple[Any, Any]) -> None:
+    """What is in the table is read, listed and deleted there; what is new goes to the bucket."""
+    create_table(clients[0], "bucket-added")
+    clients[1].create_bucket(Bucket="added")
+    before = DynamoStore(*clients, table="bucket-added", bucket=None, pipeline="clickstream")
+    after = DynamoStore(*clients, table="bucket-added", bucket="added", pipeline="clickstream")
+    old, new = before.put_object(SHARD, 0, 1, 0, b"old"), after.put_object(SHARD, 0, 1, 1, b"new")
+    assert (old.key, new.key) == (IN_TABLE + old.key.removeprefix(IN_TABLE), new.key.removeprefix(IN_TABLE))
+    assert [after.get_object(entry) for entry in (old, new)] == [b"old", b"new"]
+    assert [found.entry for found in after.list_objects(SHARD, 0)] == [old, new]
+    after.delete_objects([old, new])
+    assert after.list_objects(SHARD, 0) == []

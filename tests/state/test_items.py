@@ -13,16 +13,22 @@ from consumer.errors import CorruptStateError, RefusedError
 from consumer.records import Position
 from consumer.state.base import FORMAT_VERSION, Application, Claim, Entry, ShardState
 from consumer.state.items import (
+    STATE_ATTRIBUTES,
     decode_application,
+    decode_chunk,
     decode_claim,
+    decode_head,
     decode_state,
     encode_application,
+    encode_chunk,
+    encode_head,
     encode_state,
+    encode_tombstone,
 )
 
 KEY = {"pk": {"S": "clickstream/shardId-000000000007"}, "sk": {"S": "state"}}
 
-GOLDEN_INLINE: dict[str, Any] = {
+GOLDEN_1: dict[str, Any] = {
     "commit_no": {"N": "41"},
     "ended": {"BOOL": False},
     "position_sequence": {"S": "49590338271490256608559692538361571095921575989136588898"},
@@ -39,6 +45,11 @@ GOLDEN_INLINE: dict[str, Any] = {
     "manifest": {"L": []},
     "sha256": {"S": "9c" * 32},
 }
+"""As version 1 wrote it, without parents. It is still read, as what version 2 would have written."""
+GOLDEN_INLINE: dict[str, Any] = GOLDEN_1 | {
+    "format_version": {"N": "2"},
+    "parents": {"L": [{"S": "shardId-000000000003"}, {"S": "shardId-000000000004"}]},
+}
 INLINE = ShardState(
     commit_no=41,
     ended=False,
@@ -49,10 +60,11 @@ INLINE = ShardState(
     stream_created_ms=1_690_000_000_000,
     definitions="5f" * 32,
     generation=2,
-    format_version=1,
+    format_version=2,
     inline=b"\x00\xffsnapshot",
     manifest=(),
     sha256="9c" * 32,
+    parents=("shardId-000000000003", "shardId-000000000004"),
 )
 GOLDEN_OBJECTS: dict[str, Any] = GOLDEN_INLINE | {
     "ended": {"BOOL": True},
@@ -61,6 +73,7 @@ GOLDEN_OBJECTS: dict[str, Any] = GOLDEN_INLINE | {
     "last_arrival_ms": {"NULL": True},
     "watermark_ms": {"NULL": True},
     "inline": {"NULL": True},
+    "parents": {"L": []},
     "manifest": {
         "L": [
             {"M": {"key": {"S": "clickstream/2/shard/1-1-aa"}, "sha256": {"S": "aa"}, "size": {"N": "70000"}}},
@@ -75,24 +88,28 @@ OBJECTS = msgspec.structs.replace(
     last_arrival_ms=None,
     watermark_ms=None,
     inline=None,
+    parents=(),
     manifest=(
         Entry("clickstream/2/shard/1-1-aa", "aa", 70_000),
         Entry("clickstream/2/shard/1-2-bb", "bb", 9_000),
     ),
 )
-GOLDEN_APPLICATION: dict[str, Any] = {
+GOLDEN_APPLICATION_1: dict[str, Any] = {
     "generation": {"N": "2"},
     "started_at_ms": {"N": "1700000000456"},
     "roots": {"L": [{"S": "shardId-000000000000"}, {"S": "shardId-000000000001"}]},
     "definitions": {"S": "5f" * 32},
     "stream_created_ms": {"N": "1690000000000"},
 }
+"""As the first version wrote it, without the text of the definitions."""
+GOLDEN_APPLICATION = GOLDEN_APPLICATION_1 | {"meaning": {"S": '{"windows":[]}'}}
 APPLICATION = Application(
     generation=2,
     started_at_ms=1_700_000_000_456,
     roots=("shardId-000000000000", "shardId-000000000001"),
     definitions="5f" * 32,
     stream_created_ms=1_690_000_000_000,
+    meaning='{"windows":[]}',
 )
 
 
@@ -105,6 +122,40 @@ def test_stored_states_can_be_read_for_ever(golden: dict[str, Any], state: Shard
 def test_stored_applications_can_be_read_for_ever() -> None:
     assert encode_application(APPLICATION) == GOLDEN_APPLICATION
     assert decode_application(KEY | GOLDEN_APPLICATION) == APPLICATION
+
+
+def test_an_application_of_the_first_version_is_read_as_one_without_the_text_of_its_definitions() -> None:
+    assert decode_application(KEY | GOLDEN_APPLICATION_1) == msgspec.structs.replace(APPLICATION, meaning="")
+
+
+def test_a_state_of_version_1_is_read_as_one_without_parents() -> None:
+    assert decode_claim(KEY | GOLDEN_1 | {"epoch": {"N": "7"}}) == Claim(7, msgspec.structs.replace(INLINE, parents=()))
+
+
+def test_the_names_of_all_attributes_are_known() -> None:
+    """A reset removes these: one that is left out would outlive it."""
+    assert tuple(encode_state(INLINE)) == STATE_ATTRIBUTES
+    assert set(GOLDEN_1) < set(STATE_ATTRIBUTES)
+
+
+def test_a_tombstone_has_its_epoch_and_its_mark() -> None:
+    assert encode_tombstone(3) == {"epoch": {"N": "3"}, "retired": {"BOOL": True}}
+    assert decode_claim(KEY | encode_tombstone(3)) == Claim(3, None, retired=True)
+
+
+def test_a_parent_of_another_type_is_refused() -> None:
+    with pytest.raises(CorruptStateError, match="parents"):
+        decode_state(GOLDEN_INLINE | {"parents": {"L": [{"N": "3"}]}})
+
+
+def test_the_items_of_an_entry_in_the_table() -> None:
+    assert encode_head(716_800) == {"size": {"N": "716800"}}
+    assert decode_head(KEY | {"size": {"N": "716800"}}) == 716_800
+    assert encode_chunk(b"\x00x") == {"data": {"B": b"\x00x"}}
+    assert decode_chunk(KEY | {"data": {"B": b"\x00x"}}) == b"\x00x"
+    for decode, name in ((decode_head, "size"), (decode_chunk, "data")):
+        with pytest.raises(CorruptStateError, match=name):
+            decode(KEY)
 
 
 def test_an_item_may_be_claimed_only_or_retired() -> None:
@@ -126,7 +177,7 @@ def test_an_attribute_of_another_type_is_refused(name: str) -> None:
         decode_claim(item)
 
 
-@pytest.mark.parametrize("name", sorted(GOLDEN_APPLICATION))
+@pytest.mark.parametrize("name", sorted(GOLDEN_APPLICATION_1))
 def test_an_application_without_an_attribute_is_refused(name: str) -> None:
     item = {key: value for key, value in GOLDEN_APPLICATION.items() if key != name}
     with pytest.raises(CorruptStateError, match=name):
@@ -150,8 +201,8 @@ def test_an_epoch_is_required() -> None:
 
 
 def test_another_format_is_refused_whatever_else_is_in_it() -> None:
-    with pytest.raises(RefusedError, match="format version 2"):
-        decode_claim({"epoch": {"N": "1"}, "commit_no": {"N": "1"}, "format_version": {"N": "2"}})
+    with pytest.raises(RefusedError, match="format version 3"):
+        decode_claim({"epoch": {"N": "1"}, "commit_no": {"N": "1"}, "format_version": {"N": "3"}})
 
 
 INTEGERS = st.integers(-(2**63), 2**63)
@@ -170,6 +221,7 @@ STATES = st.builds(
     inline=st.none() | st.binary(max_size=50),
     manifest=st.lists(st.builds(Entry, st.text(), st.text(), st.integers(0)), max_size=3).map(tuple),
     sha256=st.text(),
+    parents=st.lists(st.text(), max_size=2).map(tuple),
 )
 
 

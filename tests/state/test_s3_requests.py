@@ -15,7 +15,7 @@ from consumer.errors import CorruptStateError, RetryableError, SetupError
 from consumer.state.base import Entry, new_entry
 from consumer.state.s3 import DELETIONS_MAX, ObjectStore, check_bucket, make_client
 from consumer.testing.fakes import client_error
-from consumer.testing.store_conformance import SHARD
+from consumer.testing.store_harness import SHARD
 
 DATA = b"the state"
 ENTRY = new_entry("clickstream", SHARD, 2, epoch=3, commit_no=41, data=DATA)
@@ -181,6 +181,61 @@ def test_a_deletion_that_is_not_told_as_done_is_not_done(
     client.delete_objects.return_value = answer
     with pytest.raises(kind, match=message):
         objects_on(client).delete(entries(2))
+
+
+def listed(*names: str, **more: Any) -> dict[str, Any]:
+    contents = [{"Key": f"clickstream/2/{SHARD}/{name}", "Size": len(DATA)} for name in names]
+    return {"KeyCount": len(names), "IsTruncated": False} | ({"Contents": contents} if names else {}) | more
+
+
+NAME = ENTRY.key.rsplit("/", 1)[1]
+NEXT_NAME = NAME.replace("00000003-", "00000004-")
+
+
+def test_a_list_goes_on_to_its_last_page_and_leaves_out_what_is_not_ours() -> None:
+    client = Mock()
+    client.list_objects_v2.side_effect = [
+        listed(NAME, "notes.txt", IsTruncated=True, NextContinuationToken="next"),
+        listed("", "old/" + NAME, NEXT_NAME),
+    ]
+    found = objects_on(client).list(SHARD, 2)
+    assert [(one.entry.key.rsplit("/", 1)[1], one.epoch, one.commit_no) for one in found] == [
+        (NAME, 3, 41),
+        (NEXT_NAME, 4, 41),
+    ]
+    assert found[0].entry == ENTRY
+    first, second = (call.kwargs for call in client.list_objects_v2.call_args_list)
+    assert first == {"Bucket": "my-bucket", "Prefix": f"clickstream/2/{SHARD}/"}
+    assert second == first | {"ContinuationToken": "next"}
+
+
+def test_an_empty_list_is_told_as_such() -> None:
+    client = Mock()
+    client.list_objects_v2.return_value = listed()
+    assert objects_on(client).list(SHARD, 2) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "member"),
+    [
+        ({}, "KeyCount"),
+        ({"KeyCount": 0}, "IsTruncated"),
+        ({"KeyCount": 1, "IsTruncated": False}, "Contents"),
+        (listed(NAME, IsTruncated=True), "NextContinuationToken"),
+    ],
+)
+def test_a_list_that_was_cut_is_not_the_whole(answer: dict[str, Any], member: str) -> None:
+    client = Mock()
+    client.list_objects_v2.return_value = answer
+    with pytest.raises(RetryableError, match=member):
+        objects_on(client).list(SHARD, 2)
+
+
+def test_a_list_that_is_denied_is_told_with_the_remedy() -> None:
+    client = Mock()
+    client.list_objects_v2.side_effect = client_error("AccessDenied", 403)
+    with pytest.raises(SetupError, match="s3:ListBucket"):
+        objects_on(client).list(SHARD, 2)
 
 
 def test_the_bucket_is_checked(clients: tuple[Any, Any]) -> None:

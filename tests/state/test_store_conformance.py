@@ -11,18 +11,13 @@ import pytest
 from consumer.emulator.faults import Fault, Kind, Service
 from consumer.emulator.server import Emulator
 from consumer.errors import RetryableError
-from consumer.state.base import Entry, StateStore
+from consumer.state.base import IN_TABLE, Entry, StateStore
 from consumer.state.dynamodb import DynamoStore, create_table
 from consumer.state.memory import Memory, MemoryStore
 from consumer.testing.fakes import FaultyStore
-from consumer.testing.store_conformance import (
-    Operation,
-    StoreConformance,
-    StoreHarness,
-    StoreTroubleConformance,
-    Trouble,
-    TroubledStoreHarness,
-)
+from consumer.testing.store_conformance import StoreConformance, StoreTroubleConformance
+from consumer.testing.store_harness import Operation, StoreHarness, Trouble, TroubledStoreHarness
+from consumer.testing.store_objects import StoreObjectTroubleConformance
 
 
 class MemoryHarness(StoreHarness):
@@ -72,12 +67,22 @@ class TestFaulty(StoreTroubleConformance):
 REQUESTS: dict[Operation, tuple[Service, str]] = {
     "read_application": ("dynamodb", "GetItem"),
     "create_application": ("dynamodb", "PutItem"),
+    "reset": ("dynamodb", "PutItem"),
     "claim": ("dynamodb", "UpdateItem"),
     "read": ("dynamodb", "GetItem"),
+    "list_shards": ("dynamodb", "Query"),
     "put_object": ("s3", "PutObject"),
     "get_object": ("s3", "GetObject"),
     "delete_objects": ("s3", "DeleteObjects"),
+    "list_objects": ("s3", "ListObjectsV2"),
     "advance": ("dynamodb", "UpdateItem"),
+    "retire": ("dynamodb", "PutItem"),
+}
+REQUESTS_WITHOUT_BUCKET: dict[Operation, tuple[Service, str]] = REQUESTS | {
+    "put_object": ("dynamodb", "PutItem"),
+    "get_object": ("dynamodb", "GetItem"),
+    "delete_objects": ("dynamodb", "DeleteItem"),
+    "list_objects": ("dynamodb", "Query"),
 }
 KINDS: dict[Trouble, Kind] = {
     "throttled": "throttle",
@@ -89,34 +94,64 @@ KINDS: dict[Trouble, Kind] = {
 
 
 class DynamoHarness(TroubledStoreHarness):
+    requests = REQUESTS
+    has_bucket = True
+
     def __init__(self, emulator: Emulator, dynamodb: Any, s3: Any, number: int) -> None:
-        self._emulator, self._dynamodb, self._s3 = emulator, dynamodb, s3
-        self._table, self._bucket = f"state-{number}", f"bucket-{number}"
-        create_table(dynamodb, self._table)
-        s3.create_bucket(Bucket=self._bucket)
+        self.emulator, self.dynamodb, self.s3 = emulator, dynamodb, s3
+        self.table = f"state-{number}"
+        self.bucket = f"bucket-{number}" if self.has_bucket else None
+        create_table(dynamodb, self.table)
+        if self.bucket is not None:
+            s3.create_bucket(Bucket=self.bucket)
 
     def new_store(self, pipeline: str = "clickstream") -> StateStore:
-        return DynamoStore(self._dynamodb, self._s3, table=self._table, bucket=self._bucket, pipeline=pipeline)
+        return DynamoStore(self.dynamodb, self.s3, table=self.table, bucket=self.bucket, pipeline=pipeline)
 
     def replace_object(self, entry: Entry, data: bytes | None) -> None:
         if data is None:
-            self._s3.delete_object(Bucket=self._bucket, Key=entry.key)
+            self.s3.delete_object(Bucket=self.bucket, Key=entry.key)
         else:
-            self._s3.put_object(Bucket=self._bucket, Key=entry.key, Body=data)
+            self.s3.put_object(Bucket=self.bucket, Key=entry.key, Body=data)
 
     def trouble(self, operation: Operation, trouble: Trouble) -> None:
-        service, request = REQUESTS[operation]
+        service, request = self.requests[operation]
         kind = KINDS[trouble]
-        if kind == "cut" and operation == "put_object":
+        if kind == "cut" and request == "PutObject":
             kind = "drop_after"  # its answer is a head without a body: it can be lost, but not cut
-        self._emulator.faults.add(Fault(service=service, operation=request, kind=kind, times=1))
+        self.emulator.faults.add(Fault(service=service, operation=request, kind=kind, times=1))
+
+
+class TableAloneHarness(DynamoHarness):
+    """Without a bucket: snapshots are items too."""
+
+    requests = REQUESTS_WITHOUT_BUCKET
+    has_bucket = False
+
+    def replace_object(self, entry: Entry, data: bytes | None) -> None:
+        key = {"pk": {"S": entry.key.removeprefix(IN_TABLE) + "/00000"}, "sk": {"S": "chunk"}}
+        if data is None:
+            self.dynamodb.delete_item(TableName=self.table, Key=key)
+        else:
+            self.dynamodb.put_item(TableName=self.table, Item=key | {"data": {"B": data}})
+
+
+NUMBERS = count()
 
 
 class TestDynamo(StoreTroubleConformance):
-    numbers = count()
+    @pytest.fixture
+    def harness(self, emulator: Emulator, clients: tuple[Any, Any]) -> Iterator[TroubledStoreHarness]:
+        emulator.faults.clear()
+        yield DynamoHarness(emulator, *clients, next(NUMBERS))
+        emulator.faults.clear()
+
+
+class TestTableAlone(StoreObjectTroubleConformance):
+    """Only the place of objects is another one."""
 
     @pytest.fixture
     def harness(self, emulator: Emulator, clients: tuple[Any, Any]) -> Iterator[TroubledStoreHarness]:
         emulator.faults.clear()
-        yield DynamoHarness(emulator, *clients, next(self.numbers))
+        yield TableAloneHarness(emulator, *clients, next(NUMBERS))
         emulator.faults.clear()

@@ -15,7 +15,7 @@ from consumer.core.counts import Counts
 from consumer.errors import DaemonError, RefusedError, RetryableError
 from consumer.records import Position
 from consumer.sinks.base import DeliveryObserver
-from consumer.telemetry.events import Telemetry
+from consumer.telemetry.events import Started, Telemetry
 from consumer.telemetry.health import Activity
 from consumer.telemetry.metrics import DEFINITIONS, Metrics
 from consumer.telemetry.shards import REPEAT_SECONDS, Batch
@@ -70,7 +70,7 @@ def worker_started(telemetry: Telemetry) -> None:
     )
 
 
-def shard_initialised(telemetry: Telemetry, *, resumed: bool = True) -> None:
+def shard_initialised(telemetry: Telemetry, *, started: Started = "resumed") -> None:
     telemetry.shard_initialised(
         shard=SHARD,
         epoch=4,
@@ -80,7 +80,7 @@ def shard_initialised(telemetry: Telemetry, *, resumed: bool = True) -> None:
         state_bytes=9_000,
         position=POSITION,
         seconds=0.25,
-        resumed=resumed,
+        started=started,
     )
 
 
@@ -124,6 +124,12 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "fenced": lambda t: t.fenced(shard=SHARD, epoch=4, seen_epoch=5),
     "delivered": lambda t: t.delivered(shard=SHARD, commit_no=18, rows=6, seconds=0.1, emit_delay_seconds=1.1),
     "outbox_resent": lambda t: t.outbox_resent(shard=SHARD, rows=6),
+    "handover_finished": lambda t: t.handover_finished(shard=SHARD, new_owner="worker-1"),
+    "handovers_not_seen": lambda t: t.handovers_not_seen(error=RetryableError("throttled")),
+    "leases_released": lambda t: t.leases_released(leases=4),
+    "leases_not_released": lambda t: t.leases_not_released(error=RetryableError("throttled")),
+    "parent_retired": lambda t: t.parent_retired(shard=SHARD, parent="shardId-000000000009"),
+    "orphans_deleted": lambda t: t.orphans_deleted(shard=SHARD, objects=3),
     "sink_retry": lambda t: t.delivery(SHARD).retry("firehose:rows", "throttled", 7, 1.5),
     "sink_rejected": lambda t: t.delivery(SHARD).rejected("firehose:rows", "too_large", 2_000_000),
     "checkpointed": lambda t: t.checkpointed(shard=SHARD, position=POSITION),
@@ -322,7 +328,7 @@ def test_a_shard_that_leaves_takes_its_gauges_along(told: Told, event: str) -> N
 
 
 def test_a_shard_may_come_back(told: Told) -> None:
-    shard_initialised(told.telemetry, resumed=False)
+    shard_initialised(told.telemetry, started="empty")
     told.telemetry.lease_lost(shard=SHARD)
     shard_initialised(told.telemetry)
     told.telemetry.batch(SHARD, batch_of())

@@ -38,6 +38,7 @@ API = {
     "commit_duration_seconds": "stream",
     "commit_bytes": "stream",
     "state_restores_total": "stream result",
+    "state_orphans_deleted_total": "stream",
     "restore_duration_seconds": "stream",
     "fenced_total": "stream",
     "epoch": "stream shard",

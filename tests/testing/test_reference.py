@@ -99,7 +99,7 @@ def pipeline(
         dead_letter=FileSink("dead"),
         state=State("table", "bucket", 5000, 1000),
         limits=Limits(1_000_000, "reject"),
-        worker=Worker("clicks", None, 9102, ()),
+        worker=Worker("clicks", None, 9102, "keep", ()),
     )
 
 

@@ -27,13 +27,15 @@ def demo(
     events: int = EVENTS,
     shards: int = SHARDS,
     kill: bool = True,
+    reshard: bool = True,
     keep: bool = False,
     json_output: bool = False,
     pipeline_file: Path = PIPELINE_FILE,
 ) -> int:
     """Play the demo; return 0 only if every row arrived and is right. Must be called in the main thread.
 
-    `events` is how many the producer sends, `shards` how many the stream has. `kill` kills the worker half-way.
+    `events` is how many the producer sends, `shards` how many the stream has. `kill` kills the worker half-way;
+    `reshard` splits a shard before that, and merges two just then.
     `keep` leaves everything running after the recount, until Ctrl-C or SIGTERM. `json_output` prints one object
     with all figures and nothing else. No process outlives the call.
     """
@@ -48,7 +50,7 @@ def demo(
     ):
         try:
             pipeline = load(pipeline_file, environment())
-            plan = Plan(pipeline, pipeline_file, events, shards, kill=kill)
+            plan = Plan(pipeline, pipeline_file, events, shards, kill=kill, reshard=reshard)
             with screen:
                 play = Play(plan, children, screen, {**environment(), "TMPDIR": directory})
                 outcome = play.run()

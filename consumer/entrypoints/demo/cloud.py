@@ -60,7 +60,7 @@ class Cloud:
         stream_client.create_stream(StreamName=stream, ShardCount=shards)
         stream_client.get_waiter("stream_exists").wait(StreamName=stream, WaiterConfig={"Delay": 1})
         buckets = self._client("s3")
-        for bucket in {RESULTS_BUCKET, self.pipeline.state.bucket}:
+        for bucket in {RESULTS_BUCKET, self.pipeline.state.bucket} - {None}:
             buckets.create_bucket(Bucket=bucket)
         self.create_delivery_streams()
         database = self._client("dynamodb")
@@ -75,6 +75,21 @@ class Cloud:
     def shards(self) -> tuple[ShardInfo, ...]:
         """Return the stream's shards."""
         return kinesis.list_shards(self._client("kinesis"), self.pipeline.source.stream)
+
+    def split(self, shard: ShardInfo) -> None:
+        """Split a shard in the middle of its hash keys."""
+        first, last = map(int, shard.hash_range)
+        self._reshard("split_shard", ShardToSplit=shard.id, NewStartingHashKey=str((first + last + 1) // 2))
+
+    def merge(self, shard: ShardInfo, adjacent: ShardInfo) -> None:
+        """Merge two shards whose hash keys are next to each other."""
+        self._reshard("merge_shards", ShardToMerge=shard.id, AdjacentShardToMerge=adjacent.id)
+
+    def _reshard(self, operation: str, **request: str) -> None:
+        streams = self._client("kinesis")
+        stream = self.pipeline.source.stream
+        getattr(streams, operation)(StreamName=stream, **request)
+        streams.get_waiter("stream_exists").wait(StreamName=stream, WaiterConfig={"Delay": 1})
 
     def records(self, shard: str) -> list[Record]:
         """Return all records of a shard, as they are stored."""
@@ -97,6 +112,11 @@ class Cloud:
         if application is None:
             raise DemoError("the worker has not stored its application item")
         return application
+
+    def ended(self, shard: str) -> bool:
+        """Tell whether a shard was worked through to its end, or its children go on without it."""
+        claim = self._store().read(shard)
+        return claim is not None and (claim.retired or (claim.state is not None and claim.state.ended))
 
     def positions(self, shards: Sequence[str]) -> dict[str, Position]:
         """Return the stored positions, of shards that have one."""

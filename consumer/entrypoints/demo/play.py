@@ -8,7 +8,7 @@ import re
 import signal
 import socket
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +16,14 @@ import msgspec
 
 from consumer.entrypoints.demo.clickstream import Scenario
 from consumer.entrypoints.demo.cloud import RESULTS_BUCKET, Cloud, environment_for
+from consumer.entrypoints.demo.lineage import Counted, Family, count_family, families
 from consumer.entrypoints.demo.processes import Child, Children, DemoError, wait_until
 from consumer.entrypoints.demo.recount import recount
 from consumer.entrypoints.demo.screen import Outcome, Screen
 from consumer.environment import default_identifier
 from consumer.errors import SetupError
-from consumer.pipeline.definitions import window_hash
 from consumer.pipeline.model import Pipeline
-from consumer.records import Position
 from consumer.runtime import clock, launch
-from consumer.testing.reference import Expected, reference
 
 PRODUCING_SECONDS = 16.0
 """How long sending takes, so that the worker is killed in the middle of it."""
@@ -54,6 +52,7 @@ class Plan:
     events: int
     shards: int
     kill: bool
+    reshard: bool
 
     @property
     def metrics_url(self) -> str:
@@ -90,18 +89,24 @@ class Play:
         emulator = self._start_emulator()
         worker = self._start_worker(emulator)
         producer = self._start_producer()
+        if self._plan.reshard:
+            self._split_early(emulator, worker, producer)
+        self._wait_until_read(0.5, emulator, worker, producer)
+        if self._plan.reshard:
+            self._merge_two()
         if self._plan.kill:
-            worker = self._kill_half_way(emulator, worker, producer)
+            worker = self._kill(worker)
         self._wait_for_producer(emulator, worker, producer)
         counted = self._count_again(emulator, worker)
-        self._drain(emulator, worker, {one.expected.shard: one.last for one in counted if one.last is not None})
+        self._drain(emulator, worker, counted)
         self._screen.step("Comparing", "what that says with what Firehose has written to S3.")
         expected = [one.expected for one in counted]
         compared = recount(self._plan.pipeline, expected, self._aws.delivered())
         return Outcome(
             compared,
             events=self._plan.events,
-            shards=self._plan.shards,
+            shards=len(self._aws.shards()),
+            resharded=self._plan.reshard,
             killed=self._plan.kill,
             received=sum(shard.received for shard in expected),
             seconds=clock.monotonic() - started,
@@ -190,19 +195,33 @@ class Play:
         )
         return self._producer_process(self._scenario, self._plan.events / PRODUCING_SECONDS)
 
-    def _kill_half_way(self, emulator: Child, worker: Child, producer: Child) -> Child:
-        shards = [shard.id for shard in self._aws.shards()]
-
-        def half_way() -> bool:
-            received = self._show(producer)
-            return received >= self._plan.events / 2 and bool(self._aws.positions(shards))
-
+    def _wait_until_read(self, share: float, emulator: Child, worker: Child, producer: Child) -> None:
+        """Wait until the worker has read this share of the events, and every shard has committed some."""
+        shards = [shard.id for shard in self._aws.shards() if not shard.closed]
         wait_until(
-            half_way,
-            "the worker to have read half of the events",
+            lambda: self._show(producer) >= self._plan.events * share and bool(self._aws.positions(shards)),
+            f"the worker to have read {share:.0%} of the events",
             seconds_max=_PROCESS_SECONDS_MAX,
             alive=[emulator, worker],
         )
+
+    def _split_early(self, emulator: Child, worker: Child, producer: Child) -> None:
+        self._wait_until_read(0.2, emulator, worker, producer)
+        first = self._aws.shards()[0]
+        self._screen.step(
+            "Splitting a shard in two:",
+            f"{first.id} ends, and its two children take over the windows that it has open.",
+        )
+        self._aws.split(first)
+
+    def _merge_two(self) -> None:
+        """Merge the last two of the open shards; of a stream of one shard, the two it was split into."""
+        shards = sorted((one for one in self._aws.shards() if not one.closed), key=lambda one: int(one.hash_range[0]))
+        left, right = shards[-2:]
+        self._screen.step("Merging two shards:", f"{left.id} and {right.id} end, and one child takes over from both.")
+        self._aws.merge(left, right)
+
+    def _kill(self, worker: Child) -> Child:
         self._screen.step(
             "Killing the worker with SIGKILL now:",
             f"process {worker.pid} gets no chance to finish anything; what it has not stored is gone.",
@@ -228,19 +247,20 @@ class Play:
         if producer.status != 0:
             raise DemoError(f"the producer ended with status {producer.status}")
 
-    def _count_again(self, emulator: Child, worker: Child) -> list[_Counted]:
-        """Recount every shard, in processes of their own, while the worker catches up."""
+    def _count_again(self, emulator: Child, worker: Child) -> list[Counted]:
+        """Recount every family of shards, in processes of their own, while the worker catches up."""
         self._screen.step(
             "All events are in the stream:",
             "while the worker catches up, code that shares nothing with it goes through every shard from its first "
             "record, slowly, and says what must come out.",
         )
         generation = self._aws.application().generation
-        shards = [shard.id for shard in self._aws.shards()]
-        tasks = [(self._plan.pipeline, self._aws.environ, shard, generation) for shard in shards]
-        processes = min(len(shards), os.cpu_count() or 1)
+        tasks = [
+            (self._plan.pipeline, self._aws.environ, family, generation) for family in families(self._aws.shards())
+        ]
+        processes = min(len(tasks), os.cpu_count() or 1)
         with multiprocessing.get_context("spawn").Pool(processes, _die_with, [os.getpid()]) as pool:
-            counted = pool.starmap_async(_count_shard, tasks, chunksize=1)
+            counted = pool.starmap_async(_count, tasks, chunksize=1)
             wait_until(
                 counted.ready,
                 "the recount",
@@ -248,13 +268,12 @@ class Play:
                 alive=[emulator, worker],
                 meanwhile=lambda: self._screen.read(self._received()),
             )
-            return counted.get()
+            return [shard for family in counted.get() for shard in family]
 
-    def _drain(self, emulator: Child, worker: Child, last: Mapping[str, Position]) -> None:
+    def _drain(self, emulator: Child, worker: Child, shards: Sequence[Counted]) -> None:
         def caught_up() -> bool:
             self._screen.read(self._received())
-            positions = self._aws.positions(list(last))
-            return all(shard in positions and positions[shard] >= position for shard, position in last.items())
+            return all(map(self._is_done, shards))
 
         wait_until(caught_up, "the worker to catch up", seconds_max=_PROCESS_SECONDS_MAX, alive=[emulator, worker])
         self._screen.step("Stopping the worker with SIGTERM:", "it commits, sends what is ready, and ends.")
@@ -264,6 +283,14 @@ class Play:
         )
         if worker.status != 0:
             raise DemoError(f"the worker ended with status {worker.status} after SIGTERM")
+
+    def _is_done(self, counted: Counted) -> bool:
+        """Tell whether a shard was worked through: to its end, or to its last record."""
+        shard = counted.expected.shard
+        if counted.closed:
+            return self._aws.ended(shard)
+        position = self._aws.positions([shard]).get(shard)
+        return counted.last is None or (position is not None and position >= counted.last)
 
     # -- processes and what they tell
 
@@ -310,19 +337,9 @@ def _get(url: str) -> str | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """A shard's recount, and the position of its last record."""
-
-    expected: Expected
-    last: Position | None
-
-
-def _count_shard(pipeline: Pipeline, environ: Mapping[str, str], shard: str, generation: int) -> _Counted:
-    """Read a shard and recount it."""
-    records = Cloud(pipeline, environ).records(shard)
-    last = Position.of(records[-1]) if records else None
-    return _Counted(reference(pipeline, shard, generation, records, window_hash), last)
+def _count(pipeline: Pipeline, environ: Mapping[str, str], family: Family, generation: int) -> list[Counted]:
+    """Read a family of shards and recount it."""
+    return count_family(pipeline, family, generation, Cloud(pipeline, environ).records)
 
 
 def _die_with(parent_pid: int) -> None:

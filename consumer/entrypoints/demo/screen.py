@@ -25,6 +25,7 @@ class Outcome:
     events: int
     shards: int
     killed: bool
+    resharded: bool
     received: int
     seconds: float
     endpoint: str
@@ -42,6 +43,7 @@ class Outcome:
             "events_in_stream": self.received,
             "shards": self.shards,
             "killed": self.killed,
+            "resharded": self.resharded,
             "seconds": round(self.seconds, 1),
             "rows": {
                 "results": _figures(recount.results),
@@ -191,9 +193,18 @@ def _rows_table(recount: Recount) -> Table:
     return table
 
 
+_SURVIVED = {
+    (False, False): "",
+    (False, True): "in spite of kill -9, ",
+    (True, False): "in spite of a split and a merge, ",
+    (True, True): "in spite of a split, a merge and kill -9, ",
+}
+"""By whether shards were split and merged, and whether the worker was killed."""
+
+
 def _verdict(outcome: Outcome) -> str:
     recount = outcome.recount
     if not recount.is_right:
         return f"[bold red]✗ {recount.missing:,} rows missing, {recount.wrong:,} wrong.[/]"
-    survived = "in spite of kill -9, " if outcome.killed else ""
+    survived = _SURVIVED[outcome.resharded, outcome.killed]
     return f"[bold green]✓ {survived}every row is there and right[/] ({outcome.seconds:.0f} s)"

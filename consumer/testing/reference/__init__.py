@@ -7,6 +7,7 @@ demo recounts with it.
 from __future__ import annotations
 
 from consumer.testing.reference.interpreter import reference
+from consumer.testing.reference.lineage import ReferenceShard, reference_lineage
 from consumer.testing.reference.outcome import DeadLetter, Expected, Idle, OpenWindow
 
-__all__ = ["DeadLetter", "Expected", "Idle", "OpenWindow", "reference"]
+__all__ = ["DeadLetter", "Expected", "Idle", "OpenWindow", "ReferenceShard", "reference", "reference_lineage"]

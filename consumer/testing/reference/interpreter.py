@@ -12,7 +12,8 @@ One record after the other:
    or in. With `emit_early`, what it opens beyond the limit makes room first. A window whose row was due before
    this event has another row at once.
 6. The watermark advances; every window that is due has its row, and what need not be kept is dropped.
-The rows of a record stand in the order of window, window_end, window_start, key.
+The rows of a record stand in the order of window, origin, window_end, window_start, key.
+The watermark is the one that counts for the group: `state` tells it, and what is open.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from consumer.pipeline.model import Expression, Pipeline, Window
-from consumer.records import Position, Record, Row
+from consumer.records import HashRange, Position, Record, Row, hash_key
 from consumer.testing.reference.decoding import decode
 from consumer.testing.reference.expressions import ExpressionError, evaluate
 from consumer.testing.reference.outcome import DeadLetter, Expected, Idle, OpenWindow
-from consumer.testing.reference.rows import RowMaker, WindowHash, key_order
+from consumer.testing.reference.rows import RowMaker, WindowHash
+from consumer.testing.reference.state import Group, Part, ShardState
 from consumer.testing.reference.values import Value
 from consumer.testing.reference.windows import Bounds, Event, Key, OpenGroups, Span
 
@@ -43,25 +46,21 @@ def reference(
     inputs: Iterable[Record | Idle],
     window_hash: WindowHash,
     *,
+    hash_range: HashRange | None = None,
     close_all: bool = False,
     keys_required: bool = True,
 ) -> Expected:
     """Return what must come of one shard's records and idle decisions, from its first on, in their order.
 
     Only windows that are due by the shard's watermark have rows, unless `close_all` says that the input has ended.
-    A record without partition key is misrouted only if `keys_required`: files may have none.
+    A record without partition key is misrouted only if `keys_required`: files may have none. Where the shard's
+    `hash_range` is known, a record whose partition key hashes elsewhere is misrouted.
     `window_hash` gives the definition's hash that is part of the ids. ValueError if a record lacks the time the
     pipeline lives by.
     """
-    interpreter = _Interpreter(pipeline, shard, generation, window_hash, keys_required=keys_required)
-    for item in inputs:
-        if isinstance(item, Idle):
-            interpreter.idle(item)
-        else:
-            interpreter.take(item)
-    if close_all:
-        interpreter.close_all()
-    return interpreter.finish()
+    state = ShardState(pipeline, shard, hash_range)
+    interpreter = Interpreter(state, generation, window_hash, keys_required=keys_required)
+    return interpreter.take_all(inputs, close_all=close_all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,48 +75,31 @@ class _Accepted:
     arguments: dict[str, tuple[tuple[Value, ...], ...]] | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """An open window of a group, of the pipeline's window with this number."""
+class Interpreter:
+    """Takes what comes in of one shard, which begins with a state; the state is then that of the shard's end."""
 
-    number: int
-    key: Key
-    span: Span
-
-    @property
-    def order(self) -> tuple[object, ...]:
-        """Return its place among the rows that arise from one record."""
-        return self.number, self.span.end_ms, self.span.start_ms, key_order(self.key)
-
-    @property
-    def name(self) -> tuple[int, Key, int]:
-        """Return what tells it from every other group that is open."""
-        return self.number, self.key, self.span.start_ms
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What is remembered of a group that was emitted early: the number of its next part, and its window's end."""
-
-    next: int
-    end_ms: int
-
-
-class _Interpreter:
-    def __init__(
-        self, pipeline: Pipeline, shard: str, generation: int, window_hash: WindowHash, *, keys_required: bool
-    ) -> None:
-        self._pipeline = pipeline
+    def __init__(self, state: ShardState, generation: int, window_hash: WindowHash, *, keys_required: bool) -> None:
+        self._state = state
+        self._pipeline = state.pipeline
         self._keys_required = keys_required
-        self._rows = RowMaker(pipeline, shard, generation, window_hash)
-        self._open = [OpenGroups(window) for window in pipeline.windows]
-        self._parts: dict[tuple[int, Key, int], _Part] = {}
+        self._rows = RowMaker(state.pipeline, state.shard, generation, window_hash)
         self._position: Position | None = None
-        self._watermark_ms: int | None = None
         self._arising: list[tuple[tuple[object, ...], Row, int]] = []
-        self._expected = Expected(shard)
+        self._expected = Expected(state.shard)
 
-    def take(self, record: Record) -> None:
+    def take_all(self, inputs: Iterable[Record | Idle], *, close_all: bool) -> Expected:
+        """Take all, close all windows if asked to, and return what must come of it."""
+        for item in inputs:
+            if isinstance(item, Idle):
+                self._idle(item)
+            else:
+                self._take(item)
+        if close_all:
+            self._close(math.inf)
+            self._give_rows()
+        return self._finish()
+
+    def _take(self, record: Record) -> None:
         if record.sequence_number is not None:
             position = Position.of(record)
             if self._position is not None and position <= self._position:
@@ -125,6 +107,7 @@ class _Interpreter:
                 return
             self._position = position
         self._expected.received += 1
+        self._state.taken += 1
         event, faults = self._read(record)
         if event is None:
             self._dead_letter(record, faults)
@@ -139,16 +122,12 @@ class _Interpreter:
         self._advance(event.time_ms - self._pipeline.events.out_of_orderness_ms)
         self._give_rows()
 
-    def idle(self, idle: Idle) -> None:
+    def _idle(self, idle: Idle) -> None:
         self._advance(idle.now_ms - self._pipeline.events.out_of_orderness_ms)
         self._give_rows()
 
-    def close_all(self) -> None:
-        self._close(math.inf)
-        self._give_rows()
-
-    def finish(self) -> Expected:
-        self._expected.watermark_ms = self._watermark_ms
+    def _finish(self) -> Expected:
+        self._expected.watermark_ms = self._state.watermark_ms
         self._expected.open_windows = [
             OpenWindow(
                 self._pipeline.windows[group.number].name,
@@ -157,7 +136,7 @@ class _Interpreter:
                 group.key,
                 len(group.span.events()),
             )
-            for group in self._all_open()
+            for group in self._state.groups()
         ]
         return self._expected
 
@@ -180,13 +159,16 @@ class _Interpreter:
         return (None, faults) if faults else (event, faults)
 
     def _is_misrouted(self, record: Record, values: dict[str, Value]) -> bool:
-        """Tell whether the partition key is not the field's text."""
+        """Tell whether the partition key is not the field's text, or is one of another shard."""
         field = self._pipeline.source.partition_key
         if field is None or field not in values or not any(window.aligned for window in self._pipeline.windows):
             return False
         if record.partition_key is None and not self._keys_required:
             return False
-        return record.partition_key != str(values[field])
+        if record.partition_key is None or record.partition_key != str(values[field]):
+            return True
+        hash_range = self._state.hash_range
+        return hash_range is not None and not hash_range.holds(hash_key(record.partition_key))
 
     def _time_of(self, record: Record, values: dict[str, Value], *, usable: bool) -> int | None:
         field = self._pipeline.events.time
@@ -222,7 +204,7 @@ class _Interpreter:
             return True
         opened = sum(not placed.replaced for placed in in_time)
         limits = self._pipeline.limits
-        return opened > 0 and limits.policy == "reject" and self._open_count() + opened > limits.groups
+        return opened > 0 and limits.policy == "reject" and self._state.count() + opened > limits.groups
 
     # -- step 5: windows
 
@@ -231,16 +213,16 @@ class _Interpreter:
         for window in self._pipeline.windows:
             self._expected.outside[window.name] += window.name not in event.arguments
         for placed in self._placed(event):
-            bounds = placed.span.start_ms, placed.span.end_ms
             if self._is_late(placed):
-                self._late(record, event.time_ms, placed.window, bounds)
+                self._late(record, event.time_ms, placed)
                 continue
             self._expected.in_windows[placed.window.name] += 1
             if not placed.replaced:
                 self._make_room()
             placed.groups.replace(placed.key, placed.replaced, placed.span)
-            if placed.groups.has_row(placed.span, self._watermark()):
-                self._result(_Group(placed.number, placed.key, placed.span), self._watermark())
+            if placed.groups.has_row(placed.span, placed.watermark_ms):
+                origin = self._state.own_origin(placed.window)
+                self._result(Group(placed.number, origin, placed.key, placed.span), placed.watermark_ms)
 
     def _placed(self, event: _Accepted) -> Iterator[_Placed]:
         """Return where the event goes, also where it is late; what was opened or emitted meanwhile counts."""
@@ -248,75 +230,77 @@ class _Interpreter:
         for number, window in enumerate(self._pipeline.windows):
             if window.name not in event.arguments:
                 continue
-            groups = self._open[number]
+            groups = self._state.own_groups(number)
             key = tuple(_key_value(event.values[name.name]) for name in window.by)
-            in_window = Event(event.time_ms, self._expected.received, event.arguments[window.name])
+            watermark_ms = self._state.watermark_of(number, key)
+            in_window = Event(event.time_ms, self._state.taken, event.arguments[window.name])
             for alone in groups.bounds_alone(event.time_ms):
                 span, replaced = groups.with_event(key, in_window, alone)
                 if replaced and event.time_ms < replaced[0].start_ms:
-                    late_alone = groups.is_late(Span(*alone, []), self._watermark())
-                    span.late_at_ms = self._watermark_ms if late_alone else None
-                yield _Placed(number, window, groups, key, span, replaced)
+                    late_alone = groups.is_late(Span(*alone, []), watermark_ms)
+                    span.late_at_ms = int(watermark_ms) if late_alone else None
+                yield _Placed(number, window, groups, key, watermark_ms, span, replaced)
 
     def _is_late(self, placed: _Placed) -> bool:
-        return placed.groups.is_late(placed.span, self._watermark())
+        return placed.groups.is_late(placed.span, placed.watermark_ms)
 
     def _make_room(self) -> None:
-        """Emit early and drop the group that ends first, if one more would be too many."""
+        """Emit early and drop the groups that end first, as long as one more would be too many."""
         limits = self._pipeline.limits
-        if limits.policy == "reject" or self._open_count() < limits.groups:
-            return
-        group = min(self._all_open(), key=lambda group: (group.span.end_ms, group.order))
-        self._result(group, self._watermark(), early=True)
-        self._open[group.number].replace(group.key, [group.span], None)
+        while limits.policy == "emit_early" and self._state.count() >= limits.groups:
+            group = min(self._state.groups(), key=lambda group: group.early_order(self._state.shard))
+            self._result(group, self._state.watermark_of(group.number, group.key), early=True)
+            self._state.open[group.number][group.origin].replace(group.key, [group.span], None)
 
     # -- step 6: the watermark, and what is due by it
 
-    def _watermark(self) -> float:
-        return -math.inf if self._watermark_ms is None else self._watermark_ms
-
     def _advance(self, watermark_ms: int) -> None:
-        if watermark_ms > self._watermark():
-            self._watermark_ms = watermark_ms
+        if self._state.watermark_ms is None or watermark_ms > self._state.watermark_ms:
+            self._state.watermark_ms = watermark_ms
             self._close(watermark_ms)
 
-    def _close(self, watermark_ms: float) -> None:
-        for number, groups in enumerate(self._open):
-            for key, span in groups.untold(watermark_ms):
-                self._result(_Group(number, key, span), watermark_ms)
-            groups.drop(watermark_ms)
-        self._forget_parts(watermark_ms)
+    def _close(self, own_ms: float) -> None:
+        """Give the rows that are due if the shard's own watermark is this, and drop what is kept no longer."""
+        highest_ms = max(own_ms, self._state.floor_max())
+        for number, origins in enumerate(self._state.open):
+            watermark_of = partial(self._watermark_of, own_ms, number)
+            for origin, groups in origins.items():
+                if groups.nothing_before_ms > highest_ms:
+                    continue
+                for key, span in groups.untold(watermark_of):
+                    self._result(Group(number, origin, key, span), watermark_of(key))
+                groups.drop(watermark_of)
+        self._forget_parts(own_ms)
 
-    def _forget_parts(self, watermark_ms: float) -> None:
+    def _watermark_of(self, own_ms: float, number: int, key: Key) -> float:
+        return max(own_ms, self._state.floor_of(number, key))
+
+    def _forget_parts(self, own_ms: float) -> None:
         """Forget how often a group was emitted early when its window is dropped."""
-        still_open = {group.name for group in self._all_open()} if self._parts else set()
-        for name, part in list(self._parts.items()):
-            lateness_ms = self._pipeline.windows[name[0]].allowed_lateness_ms
+        parts = self._state.parts
+        still_open = {group.name for group in self._state.groups()} if parts else set()
+        for name, part in list(parts.items()):
+            lateness_ms = self._pipeline.windows[name.number].allowed_lateness_ms
+            watermark_ms = self._watermark_of(own_ms, name.number, name.key)
             if name not in still_open and part.end_ms - 1 + lateness_ms <= watermark_ms:
-                del self._parts[name]
-
-    def _all_open(self) -> list[_Group]:
-        return [_Group(number, *group) for number, groups in enumerate(self._open) for group in groups.all()]
-
-    def _open_count(self) -> int:
-        return sum(groups.count for groups in self._open)
+                del parts[name]
 
     # -- rows
 
-    def _result(self, group: _Group, watermark_ms: float, *, early: bool = False) -> None:
-        """Make the group's next row; `watermark_ms` is the one after the record."""
+    def _result(self, group: Group, watermark_ms: float, *, early: bool = False) -> None:
+        """Make the group's next row; `watermark_ms` is the one that counts for it after the record."""
         window, span = self._pipeline.windows[group.number], group.span
-        before = self._parts.get(group.name)
+        before = self._state.parts.get(group.name)
         part = before.next if before is not None else 0 if early else None
         dropped = span.end_ms - 1 + window.allowed_lateness_ms <= watermark_ms
         row = self._rows.result(
-            window, group.key, span, part, final=early or window.emit == "final" or dropped, early=early
+            window, group.origin, group.key, span, part, final=early or window.emit == "final" or dropped, early=early
         )
-        self._arising.append((group.order, row, len(span.events())))
-        span.tell(self._rows.result_id(window, group.key, span, part))
+        self._arising.append((group.row_order(self._state.shard), row, len(span.events())))
+        span.tell(self._rows.result_id(window, group.origin, group.key, span, part))
         if early:
             assert part is not None
-            self._parts[group.name] = _Part(part + 1, span.end_ms)
+            self._state.parts[group.name] = Part(part + 1, span.end_ms)
 
     def _give_rows(self) -> None:
         """Put the rows that arose from one record in order."""
@@ -325,12 +309,13 @@ class _Interpreter:
             self._expected.row_events.append(events)
         self._arising.clear()
 
-    def _late(self, record: Record, time_ms: int, window: Window, bounds: Bounds) -> None:
-        self._expected.late_events[window.name] += 1
+    def _late(self, record: Record, time_ms: int, placed: _Placed) -> None:
+        self._expected.late_events[placed.window.name] += 1
         if self._pipeline.late is None:
             return
-        assert self._watermark_ms is not None
-        self._expected.late.append(self._rows.late(window, bounds, record, time_ms, self._watermark_ms))
+        bounds: Bounds = placed.span.start_ms, placed.span.end_ms
+        row = self._rows.late(placed.window, bounds, record, time_ms, int(placed.watermark_ms))
+        self._expected.late.append(row)
 
     def _dead_letter(self, record: Record, faults: list[str]) -> None:
         self._expected.dead_lettered[faults[0]] += 1
@@ -341,12 +326,16 @@ class _Interpreter:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """Where an event goes in a window: the span with it, and the open ones that it takes the place of."""
+    """Where an event goes in a window: the span with it, and the open ones that it takes the place of.
+
+    `watermark_ms` is the one before the event that counts for its group.
+    """
 
     number: int
     window: Window
     groups: OpenGroups
     key: Key
+    watermark_ms: float
     span: Span
     replaced: list[Span]
 

@@ -30,8 +30,8 @@ class RowMaker:
         self._generation = generation
         self._hashes = {window.name: window_hash(pipeline, window) for window in pipeline.windows}
 
-    def result_id(self, window: Window, key: Key, span: Span, part: int | None) -> str:
-        """Return the id of the window's next row."""
+    def result_id(self, window: Window, origin: str | None, key: Key, span: Span, part: int | None) -> str:
+        """Return the id of the window's next row; `origin` is the shard of a partial window, None in an aligned one."""
         return result_id(
             self._pipeline.name,
             self._generation,
@@ -40,14 +40,16 @@ class RowMaker:
             span.start_ms,
             revision=span.next_revision(),
             part=part,
-            origin=None if window.aligned else self._shard,
+            origin=origin,
             late_at_ms=span.late_at_ms,
         )
 
-    def result(self, window: Window, key: Key, span: Span, part: int | None, *, final: bool, early: bool) -> Row:
+    def result(
+        self, window: Window, origin: str | None, key: Key, span: Span, part: int | None, *, final: bool, early: bool
+    ) -> Row:
         """Return the window's next row; `part` is None unless a part of it was or is emitted early."""
         row: dict[str, object] = {
-            "id": self.result_id(window, key, span, part),
+            "id": self.result_id(window, origin, key, span, part),
             "pipeline": self._pipeline.name,
             "window": window.name,
             "window_start": format_time(span.start_ms),
@@ -64,8 +66,8 @@ class RowMaker:
             row["early"] = True
         if part is not None:
             row["part"] = part
-        if not window.aligned:
-            row |= {"shard": self._shard, "partial": True}
+        if origin is not None:
+            row |= {"shard": origin, "partial": True}
         return Row(window.name, msgspec.json.encode(row))
 
     def late(self, window: Window, bounds: Bounds, record: Record, time_ms: int, watermark_ms: int) -> Row:

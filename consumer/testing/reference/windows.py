@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ from consumer.testing.reference.wall_clock import window_around
 Key = tuple[Value, ...]
 Bounds = tuple[int, int]
 """Start and end of a window, in milliseconds."""
+WatermarkOf = Callable[[Key], float]
+"""Tells the watermark that counts for a group."""
 
 
 class Event(NamedTuple):
@@ -76,7 +78,7 @@ def _flatten(history: list[Any]) -> Iterator[Event]:
 class OpenGroups:
     """The open windows of one definition: all that are kept, whether a row has shown them or not.
 
-    `count` says how many they are.
+    `count` says how many they are; below the watermark `nothing_before_ms` nothing happens to them.
     """
 
     def __init__(self, window: Window) -> None:
@@ -84,7 +86,7 @@ class OpenGroups:
         self._first_row_after_ms = window.allowed_lateness_ms if window.emit == "final" else 0
         self._lateness_ms = window.allowed_lateness_ms
         self._spans: dict[Key, list[Span]] = {}
-        self._nothing_before_ms = math.inf
+        self.nothing_before_ms = math.inf
         self.count = 0
 
     def all(self) -> list[tuple[Key, Span]]:
@@ -161,7 +163,7 @@ class OpenGroups:
             self._spans[key] = spans
         self.count += (span is not None) - len(replaced)
         if span is not None:
-            self._nothing_before_ms = min(self._nothing_before_ms, self._next_ms(span))
+            self.nothing_before_ms = min(self.nothing_before_ms, self._next_ms(span))
 
     def is_late(self, span: Span, watermark_ms: float) -> bool:
         """Tell whether a window would have been dropped by this watermark."""
@@ -171,20 +173,16 @@ class OpenGroups:
         """Tell whether a window has its row by this watermark."""
         return span.end_ms - 1 + self._first_row_after_ms <= watermark_ms
 
-    def untold(self, watermark_ms: float) -> list[tuple[Key, Span]]:
+    def untold(self, watermark_of: WatermarkOf) -> list[tuple[Key, Span]]:
         """Return the windows whose row is due: it would show events that no row has shown."""
-        if watermark_ms < self._nothing_before_ms:
-            return []
-        return [(key, span) for key, span in self.all() if not span.is_told and self.has_row(span, watermark_ms)]
+        return [(key, span) for key, span in self.all() if not span.is_told and self.has_row(span, watermark_of(key))]
 
-    def drop(self, watermark_ms: float) -> None:
+    def drop(self, watermark_of: WatermarkOf) -> None:
         """Drop the windows that are kept no longer."""
-        if watermark_ms < self._nothing_before_ms:
-            return
         for key, span in self.all():
-            if self.is_late(span, watermark_ms):
+            if self.is_late(span, watermark_of(key)):
                 self.replace(key, [span], None)
-        self._nothing_before_ms = min((self._next_ms(span) for _, span in self.all()), default=math.inf)
+        self.nothing_before_ms = min((self._next_ms(span) for _, span in self.all()), default=math.inf)
 
     def _next_ms(self, span: Span) -> int:
         """Return the watermark at which something happens to a window next."""

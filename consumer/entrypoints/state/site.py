@@ -1,0 +1,135 @@
+"""What the commands on a pipeline's state reach: its state, its stream, its leases; and how they say things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+import boto3
+
+from consumer.core.compile import Program, compile_pipeline
+from consumer.errors import RefusedError, RetryableError, SetupError
+from consumer.pipeline.load import load
+from consumer.pipeline.model import Pipeline
+from consumer.runtime import clock
+from consumer.runtime.daemon_files import DEFAULTS
+from consumer.runtime.retry import until_done
+from consumer.sources import kinesis, leases
+from consumer.sources.kinesis import KinesisClient
+from consumer.sources.leases import DynamoDBClient, Lease
+from consumer.state import dynamodb, s3
+from consumer.state.base import Application, Claim, Entry, StateStore, is_orphan
+
+TRY_SECONDS_MAX = 60.0
+"""How long each call to AWS is tried again."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A pipeline, and what AWS holds for it. `out` is for what was asked for, `err` for what takes long."""
+
+    program: Program
+    store: StateStore
+    stream: KinesisClient
+    lease_tables: DynamoDBClient
+    out: TextIO
+    err: TextIO
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Return the pipeline."""
+        return self.program.pipeline
+
+    def tried(self, call: Callable[[], T]) -> T:
+        """Make a call to AWS until it works; RetryableError after TRY_SECONDS_MAX."""
+        return until_done(call, clock=clock, pause=_pause, seconds_max=TRY_SECONDS_MAX, on_retry=self._told)
+
+    def _told(self, error: RetryableError, wait_seconds: float) -> None:
+        self.err.write(f"trying again in {wait_seconds:.1f} s: {error}\n")
+
+    def tell(self, text: str) -> None:
+        """Write a line of the answer."""
+        self.out.write(f"{text}\n")
+
+    def application(self) -> Application:
+        """Return the application item; RefusedError if the pipeline never ran."""
+        application = self.tried(self.store.read_application)
+        if application is None:
+            raise RefusedError(
+                f"pipeline {self.pipeline.name} has no state in table {self.pipeline.state.table}: it has never run. "
+                "If it has, look at the file's `pipeline` and `state.table`, at the region and at the account"
+            )
+        return application
+
+    def claims(self) -> Mapping[str, Claim]:
+        """Return the state items of all shards."""
+        return self.tried(self.store.list_shards)
+
+    def leases(self) -> Mapping[str, Lease] | None:
+        """Return the rows of the lease table, None if there is no table."""
+        return self.tried(lambda: leases.read(self.lease_tables, self.pipeline.worker.application))
+
+    def refuse_while_leases_live(self) -> None:
+        """RefusedError if a worker holds a lease: one whose owner takes or renews it while this waits.
+
+        It waits for the daemon's fail-over time, after which the daemon itself gives up an owner that has not renewed
+        its lease. Without any owner it does not wait.
+        """
+        before = self.leases() or {}
+        if all(lease.owner is None for lease in before.values()):
+            return
+        failover_ms = int(dict(self.pipeline.worker.kcl).get(_FAILOVER, DEFAULTS[_FAILOVER]))
+        self.err.write(f"waiting {failover_ms / 1000:g} s to see whether a worker renews a lease\n")
+        clock.sleep(failover_ms / 1000)
+        live = leases.renewed(before, self.leases() or {})
+        if live:
+            held = ", ".join(f"{lease.shard} by {lease.owner}" for lease in live)
+            raise RefusedError(
+                f"workers of pipeline {self.pipeline.name} are running ({held}): nothing was changed. Stop all of them "
+                "and give the command again"
+            )
+
+    def collect(self, generation: int) -> tuple[int, int]:
+        """Delete the objects of all generations before this one; return how many they were, and their bytes."""
+        gone = [entry for shard in self.claims() for entry in self._collect(shard, generation)]
+        return len(gone), sum(entry.size for entry in gone)
+
+    def _collect(self, shard: str, generation: int) -> list[Entry]:
+        """List first, then read, then decide, as `is_orphan` asks for."""
+        store = self.store
+        folders = [partial(store.list_objects, shard, older) for older in range(generation)]
+        found = [one for folder in folders for one in self.tried(folder)]
+        claim = self.tried(partial(store.read, shard))
+        assert claim is not None, "items are never deleted"
+        orphans = [one.entry for one in found if is_orphan(one, claim)]
+        self.tried(partial(store.delete_objects, orphans))
+        return orphans
+
+
+_FAILOVER = "failoverTimeMillis"
+
+
+def _pause(seconds: float) -> bool:
+    clock.sleep(seconds)
+    return False
+
+
+def open_site(path: Path, environ: Mapping[str, str], *, out: TextIO, err: TextIO) -> Site:
+    """Load the pipeline file and make clients; PipelineError, or SetupError if there is no such table or region."""
+    pipeline = load(path, environ)
+    session = boto3.Session()
+    if session.region_name is None:
+        raise SetupError("no AWS region is set: set AWS_REGION")
+    state = pipeline.state
+    database = dynamodb.make_client(session)
+    store = dynamodb.DynamoStore(
+        database, s3.make_client(session), table=state.table, bucket=state.bucket, pipeline=pipeline.name
+    )
+    site = Site(compile_pipeline(pipeline), store, kinesis.make_client(session), leases.make_client(session), out, err)
+    site.tried(lambda: dynamodb.check_table(database, state.table))
+    return site

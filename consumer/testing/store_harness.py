@@ -1,0 +1,129 @@
+"""What the conformance suite of state stores stands on: the harness around a store, and samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import msgspec
+import pytest
+
+from consumer.records import Position
+from consumer.state.base import (
+    FORMAT_VERSION,
+    INLINE_BYTES_MAX,
+    MANIFEST_ENTRIES_MAX,
+    Application,
+    Claim,
+    Entry,
+    FenceRefusedError,
+    ShardState,
+    StateStore,
+)
+
+SHARD = "shardId-000000000007"
+OTHER_SHARD = "shardId-000000000008"
+Operation = Literal[
+    "read_application",
+    "create_application",
+    "reset",
+    "claim",
+    "read",
+    "list_shards",
+    "put_object",
+    "get_object",
+    "delete_objects",
+    "list_objects",
+    "advance",
+    "retire",
+]
+OPERATIONS: tuple[Operation, ...] = get_args(Operation)
+Trouble = Literal["throttled", "failed before effect", "failed after effect", "reply lost", "reply cut"]
+TROUBLES: tuple[Trouble, ...] = get_args(Trouble)
+HAS_EFFECT = frozenset({"failed after effect", "reply lost", "reply cut"})
+
+
+class StoreHarness(ABC):
+    """A place where stores keep things, empty at first, and what can be done to it."""
+
+    @abstractmethod
+    def new_store(self, pipeline: str = "clickstream") -> StateStore:
+        """Return another owner's store over the same place."""
+
+    @abstractmethod
+    def replace_object(self, entry: Entry, data: bytes | None) -> None:
+        """Put other bytes, or nothing (None), behind the store's back."""
+
+
+class TroubledStoreHarness(StoreHarness):
+    """A place that can also be made to suffer."""
+
+    @abstractmethod
+    def trouble(self, operation: Operation, trouble: Trouble) -> None:
+        """Make the next call of an operation suffer."""
+
+
+STATE = ShardState(
+    commit_no=0,
+    ended=False,
+    position=None,
+    last_arrival_ms=None,
+    watermark_ms=None,
+    hash_range=("0", str(2**128 - 1)),
+    stream_created_ms=1_700_000_000_123,
+    definitions="d" * 64,
+    generation=0,
+    format_version=FORMAT_VERSION,
+    inline=b"\x00\xff snapshot",
+    manifest=(),
+    sha256="a" * 64,
+)
+APPLICATION = Application(
+    generation=0,
+    started_at_ms=1_700_000_000_456,
+    roots=("shardId-000000000000", "shardId-000000000001"),
+    definitions="d" * 64,
+    stream_created_ms=1_700_000_000_123,
+)
+NEXT_APPLICATION = msgspec.structs.replace(APPLICATION, generation=1)
+ENTRY = Entry("clickstream/0/shard/00000001-000000000001-" + "b" * 64, "b" * 64, 123_456)
+STATES = (
+    STATE,
+    msgspec.structs.replace(
+        STATE, commit_no=1, position=Position(int("4" * 56), 0), last_arrival_ms=0, watermark_ms=-1
+    ),
+    msgspec.structs.replace(STATE, commit_no=2, inline=None, manifest=(ENTRY,) * MANIFEST_ENTRIES_MAX),
+    msgspec.structs.replace(STATE, commit_no=3, inline=b"x" * INLINE_BYTES_MAX, generation=7, sha256="c" * 64),
+    msgspec.structs.replace(STATE, commit_no=4, position=Position(int("4" * 56) + 1, 2**40), ended=True),
+)
+
+
+def state(commit_no: int, *, ended: bool = False, inline: bytes = b"x") -> ShardState:
+    """Return a state that differs by what is given."""
+    return msgspec.structs.replace(STATE, commit_no=commit_no, ended=ended, inline=inline)
+
+
+def started(harness: StoreHarness) -> StateStore:
+    """Return a store of a pipeline that has its application item."""
+    store = harness.new_store()
+    store.create_application(APPLICATION)
+    return store
+
+
+def committed(store: StateStore, last: int, *, ended: bool = False, shard: str = SHARD) -> int:
+    """Claim the shard, commit 0 to `last`, the last one with `ended`; return the epoch."""
+    store.create_application(APPLICATION)
+    epoch = store.claim(shard).epoch
+    for number in range(last + 1):
+        store.advance(shard, epoch, state(number, ended=ended and number == last), ended=False)
+    return epoch
+
+
+@contextmanager
+def refused(store: StateStore, expected: Claim | None) -> Iterator[None]:
+    """Hold that the block is refused by the fence and leaves the item as expected."""
+    with pytest.raises(FenceRefusedError):
+        yield
+    assert store.read(SHARD) == expected

@@ -1,0 +1,100 @@
+"""Hand-overs of leases that the daemon has forgotten: finished after a time, by who hands over, never early."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from consumer.errors import RetryableError
+from consumer.runtime.handovers import LOOK_SECONDS, PENDING_SECONDS_MAX, HandoverWatch
+from consumer.sources.leases import Lease
+from consumer.telemetry.events import Telemetry
+
+
+class Told:
+    """What of telemetry is called."""
+
+    def __init__(self) -> None:
+        self.finished: list[tuple[str, str | None]] = []
+        self.errors: list[BaseException] = []
+
+    def handover_finished(self, *, shard: str, new_owner: str | None) -> None:
+        self.finished.append((shard, new_owner))
+
+    def handovers_not_seen(self, *, error: BaseException) -> None:
+        self.errors.append(error)
+
+
+class Table:
+    def __init__(self, *leases: Lease) -> None:
+        self.leases = {lease.shard: lease for lease in leases}
+        self.finished: list[Lease] = []
+        self.seconds = 0.0
+        self.trouble = False
+        self.told = Told()
+        self.watch = HandoverWatch("me", self._read, self._finish, cast("Telemetry", self.told), lambda: self.seconds)
+
+    def _read(self) -> dict[str, Lease]:
+        if self.trouble:
+            raise RetryableError("throttled")
+        return self.leases
+
+    def _finish(self, lease: Lease) -> bool:
+        self.finished.append(lease)
+        return self.leases.get(lease.shard) == lease
+
+    def pass_seconds(self, seconds: float) -> None:
+        until = self.seconds + seconds
+        while self.seconds < until:
+            self.seconds += 1
+            self.watch.look()
+
+
+def lease(shard: str, owner: str | None, from_owner: str | None, counter: int = 7) -> Lease:
+    return Lease(shard, owner, counter, "TRIM_HORIZON", 0, from_owner)
+
+
+def test_a_hand_over_that_hangs_is_finished() -> None:
+    hanging = lease("shard-1", "other", "me")
+    table = Table(lease("shard-0", "me", None), hanging)
+    table.pass_seconds(PENDING_SECONDS_MAX)
+    assert not table.finished, "the daemon has its time"
+    table.pass_seconds(2 * LOOK_SECONDS)
+    assert table.finished[0] == hanging
+    assert table.told.finished[0] == ("shard-1", "other")
+
+
+def test_what_others_hand_over_is_theirs() -> None:
+    table = Table(lease("shard-0", "me", "other"), lease("shard-1", "other", "third"))
+    table.pass_seconds(4 * PENDING_SECONDS_MAX)
+    assert not table.finished
+
+
+def test_the_time_begins_anew_with_another_hand_over() -> None:
+    table = Table(lease("shard-0", "a", "me"))
+    table.pass_seconds(PENDING_SECONDS_MAX)
+    table.leases = {"shard-0": lease("shard-0", "me", None)}
+    table.pass_seconds(LOOK_SECONDS)
+    table.leases = {"shard-0": lease("shard-0", "a", "me")}
+    table.pass_seconds(PENDING_SECONDS_MAX)
+    assert not table.finished
+    table.leases = {"shard-0": lease("shard-0", "b", "me")}
+    table.pass_seconds(PENDING_SECONDS_MAX)
+    assert not table.finished
+
+
+def test_renewals_do_not_count_as_progress() -> None:
+    table = Table(lease("shard-0", "a", "me"))
+    for counter in range(10):
+        table.leases = {"shard-0": lease("shard-0", "a", "me", counter)}
+        table.pass_seconds(LOOK_SECONDS)
+    assert table.finished
+
+
+def test_trouble_is_told_and_passes() -> None:
+    table = Table(lease("shard-0", "a", "me"))
+    table.trouble = True
+    table.pass_seconds(LOOK_SECONDS)
+    assert table.told.errors
+    table.trouble = False
+    table.pass_seconds(PENDING_SECONDS_MAX + 2 * LOOK_SECONDS)
+    assert table.finished
