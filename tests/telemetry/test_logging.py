@@ -75,6 +75,7 @@ def test_a_long_message_of_a_library_is_cut(told: Told) -> None:
 def test_warnings_are_lines_too(told: Told) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)  # switched on by an earlier test, it would not be switched on again
         logging.captureWarnings(capture=True)
         warnings.warn("old thing", stacklevel=1)
         logging.captureWarnings(capture=False)
