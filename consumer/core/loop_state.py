@@ -60,6 +60,12 @@ class Core:
         window = self._program.windows[number]
         return window.open_evicting(self.room, self.make_room) if self._evicts else window.open(self.room)
 
+    def begin_step(self) -> None:
+        """Begin with new rows and counts."""
+        self.counts, self.rows = Counts(), []
+        self._places.clear()
+        self._out_of_order = False
+
     def hold(self, inherited: Iterable[Holding]) -> None:
         """Hold these beside the shard's own windows."""
         lowest_hash = 0 if self.hash_range is None else self.hash_range.first

@@ -80,7 +80,7 @@ class Processor:
         it is a bug, not bad data.
         """
         core = self._core
-        core.counts, core.rows = Counts(), []
+        core.begin_step()
         taken = size_bytes = 0
         if not self._goes_on_closing():
             replayed = self._replayed(records)

@@ -215,6 +215,7 @@ class _Worker:
                 raise
             if daemon.initialised and not initialised:
                 initialised = True
+                handovers.start(self._stop.wait)
                 self._telemetry.daemon_initialised(seconds=clock.monotonic() - started)
             if self._reason is not None and not stopping:
                 stopping = True
@@ -222,8 +223,7 @@ class _Worker:
             if exit_ is not None:
                 self._telemetry.daemon_ended(status=exit_.status, expected=True)
                 return EXIT_OK
-            if initialised and not stopping:
-                handovers.look()
+            handovers.check()
 
     def _starting(self, step: StartStep, call: Callable[[], T]) -> T:
         """Make a call to AWS that the start needs until it works.

@@ -100,7 +100,6 @@ class ShardOwner:
         started = self._around.clock.monotonic()
         # 1. The pipeline is checked before anything is written: a wrong worker must not fence a healthy owner.
         self._check_application()
-        self._origin = self._retrying("load", lambda: self._around.lineage.origin(self.shard))
         # The claim fences every earlier owner; 2. its answer is the item.
         claim = self._retrying("claim", lambda: self._around.store.claim(self.shard))
         self._epoch = claim.epoch
@@ -142,6 +141,8 @@ class ShardOwner:
                 f"the lease table says that {self.shard} was processed up to {checkpoint.sequence}, but there is no "
                 "state for it; restore the state table, or give the pipeline a new name to start afresh"
             )
+        # Only a beginning needs the stream's word: a shard that has a state may be gone from the stream.
+        self._origin = self._retrying("load", lambda: self._around.lineage.origin(self.shard))
         program, range_ = self._around.program, self._origin.hash_range
         if self.shard in self._around.application.roots:
             self._processor = Processor(program, self.shard, self._generation, hash_range=range_)
@@ -340,8 +341,7 @@ class ShardOwner:
             self._write_commit([], ended=True, was_ended=True)
         # Nothing below is needed for the results. What no state refers to is deleted; entries may be merged from here.
         unused = self._compaction.unused(self._manifest, commit_no=self._commit_no)
-        self._tidying.delete([*self._superseded, *unused])
-        self._superseded = []
+        self._superseded = self._tidying.delete([*self._superseded, *unused])
         self._tidying.retire_parents()
         if not ended:
             self._compaction.start(self._manifest, epoch=self._epoch, commit_no=self._commit_no)

@@ -40,11 +40,13 @@ class Background:
     def __init__(self) -> None:
         self._tasks: SimpleQueue[Task] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="compaction", daemon=True)
+        self._starting = threading.Lock()
 
     def __call__(self, task: Task) -> None:
         """Have a task done when those before it are. It must not raise."""
-        if not self._thread.is_alive():
-            self._thread.start()
+        with self._starting:  # all shards come at about the same time
+            if self._thread.ident is None:
+                self._thread.start()
         self._tasks.put(task)
 
     def _run(self) -> None:
@@ -142,7 +144,7 @@ class _Merge:
             self._do()
         except Exception as error:  # noqa: BLE001 - raised by has_failed, in the shard's own thread
             if isinstance(error, StreamgaugeError) and self._is_wanted():
-                self._around.telemetry.commit_retry(shard=self._shard, step="merge", error=error, wait_seconds=0)
+                self._around.telemetry.merge_failed(shard=self._shard, error=error)
             self._error = error
 
     def _do(self) -> None:

@@ -8,6 +8,7 @@ clears its name. What it may still do is fenced by our epoch.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 
 from consumer.errors import StreamgaugeError
@@ -20,7 +21,7 @@ PENDING_SECONDS_MAX = 60.0
 
 
 class HandoverWatch:
-    """Looks at the lease table every LOOK_SECONDS, when it is told to.
+    """Looks at the lease table every LOOK_SECONDS, in a thread that the end of the process does not wait for.
 
     `read` returns the leases, None if there is no table; `finish` clears the old owner of one, unless it has changed.
     """
@@ -39,14 +40,27 @@ class HandoverWatch:
         self._telemetry = telemetry
         self._monotonic = monotonic
         self._since: dict[tuple[str, str], float] = {}
-        self._next_look = monotonic() + LOOK_SECONDS
+        self._error: Exception | None = None
+
+    def start(self, wait: Callable[[float], bool]) -> None:
+        """Begin to look; `wait(seconds)` waits, and returns True when it is time to end."""
+        threading.Thread(target=self._run, args=(wait,), name="hand-overs", daemon=True).start()
+
+    def _run(self, wait: Callable[[float], bool]) -> None:
+        try:
+            while not wait(LOOK_SECONDS):
+                self.look()
+        except Exception as error:  # noqa: BLE001 - raised by `check`, in the main thread
+            self._error = error
+
+    def check(self) -> None:
+        """Raise what went wrong that nobody had foreseen."""
+        if self._error is not None:
+            raise self._error
 
     def look(self) -> None:
-        """Look if it is time, and finish what has been pending for too long. Trouble is told, and left for later."""
+        """Look, and finish what has been pending for too long. Trouble is told, and left for the next look."""
         now = self._monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + LOOK_SECONDS
         try:
             pending = [lease for lease in (self._read() or {}).values() if lease.from_owner == self._identifier]
             names = {(lease.shard, lease.owner or "") for lease in pending}

@@ -15,6 +15,8 @@ from consumer.state.base import Claim, Entry, FenceRefusedError, is_orphan
 
 _FIRST_WAIT_SECONDS = 5.0
 _WAIT_SECONDS_MAX = 600.0
+_LEFT_MAX = 1000
+"""How many objects that could not be deleted are tried again: the rest is left for the next owner."""
 
 
 class Tidying:
@@ -27,11 +29,13 @@ class Tidying:
         self._wait_seconds = _FIRST_WAIT_SECONDS
         self._next_try = around.clock.monotonic()
 
-    def delete(self, entries: Sequence[Entry]) -> None:
-        """Delete objects that a commit has superseded."""
+    def delete(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Delete objects that a commit has superseded; return those to be tried again with the next ones."""
         if entries:
             with self._left_for_later():
                 self._around.store.delete_objects(entries)
+                return []
+        return list(entries[-_LEFT_MAX:])
 
     def collect_orphans(self) -> None:
         """Delete what crashed owners of this shard have left."""

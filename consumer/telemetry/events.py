@@ -32,7 +32,7 @@ from consumer.telemetry.shards import Batch, ShardDelivery, ShardLines, ShardSer
 Started = Literal["empty", "inherited", "resumed"]
 """What a shard's owner begins with: nothing, the states of its parents, or its own stored state."""
 
-CommitStep = Literal["claim", "load", "snapshot", "fence", "merge", "delete"]
+CommitStep = Literal["claim", "load", "snapshot", "fence", "delete"]
 """What of taking a shard over, or of a commit, may fail and be tried again."""
 
 StartStep = Literal[
@@ -408,6 +408,10 @@ class Telemetry:
     def leases_not_released(self, *, error: BaseException) -> None:
         """The worker has stopped, but could not give its leases free: the others take them after the fail-over time."""
         self.logger.warning("leases_not_released", error=describe(error))
+
+    def merge_failed(self, *, shard: str, error: BaseException) -> None:
+        """Stored entries could not be merged; it is tried anew after some commit. Commits go on meanwhile."""
+        self.logger.warning("merge_failed", shard=shard, error=describe(error))
 
     def parent_retired(self, *, shard: str, parent: str) -> None:
         """All shards that came from a parent go on without its state: it is a tombstone now."""

@@ -342,7 +342,7 @@ def test_trouble_with_the_store_is_told_and_the_merge_is_tried_after_another_com
     store.fail("get_object", RetryableError("throttled"))
     _serve(world, FakeDaemon(world), at_once, store)
     told = [json.loads(line) for line in world.log.getvalue().splitlines()]
-    assert [line["step"] for line in told if line["event"] == "commit_retry"] == ["merge", "merge"]
+    assert [line["event"] for line in told if line["event"] == "merge_failed"] == ["merge_failed", "merge_failed"]
     world.assert_exact()
     assert len(_state(world).manifest) < 12
     _assert_tidy(world)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from typing import cast
+
+import pytest
 
 from consumer.errors import RetryableError
 from consumer.runtime.handovers import LOOK_SECONDS, PENDING_SECONDS_MAX, HandoverWatch
@@ -43,9 +46,8 @@ class Table:
         return self.leases.get(lease.shard) == lease
 
     def pass_seconds(self, seconds: float) -> None:
-        until = self.seconds + seconds
-        while self.seconds < until:
-            self.seconds += 1
+        for _ in range(round(seconds / LOOK_SECONDS)):
+            self.seconds += LOOK_SECONDS
             self.watch.look()
 
 
@@ -98,3 +100,22 @@ def test_trouble_is_told_and_passes() -> None:
     table.trouble = False
     table.pass_seconds(PENDING_SECONDS_MAX + 2 * LOOK_SECONDS)
     assert table.finished
+
+
+def test_it_looks_in_a_thread_of_its_own_and_what_nobody_had_foreseen_is_raised() -> None:
+    table = Table(lease("shard-0", "a", "me"))
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == 3:
+            table.leases = {"shard-0": None}  # type: ignore[dict-item]  # what no reading returns
+        return len(waits) > 3
+
+    table.watch.start(wait)
+    for thread in threading.enumerate():
+        if thread.name == "hand-overs":
+            thread.join(10)
+    assert waits == [LOOK_SECONDS] * 3
+    with pytest.raises(AttributeError):
+        table.watch.check()

@@ -128,6 +128,7 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "handovers_not_seen": lambda t: t.handovers_not_seen(error=RetryableError("throttled")),
     "leases_released": lambda t: t.leases_released(leases=4),
     "leases_not_released": lambda t: t.leases_not_released(error=RetryableError("throttled")),
+    "merge_failed": lambda t: t.merge_failed(shard=SHARD, error=RetryableError("throttled")),
     "parent_retired": lambda t: t.parent_retired(shard=SHARD, parent="shardId-000000000009"),
     "orphans_deleted": lambda t: t.orphans_deleted(shard=SHARD, objects=3),
     "sink_retry": lambda t: t.delivery(SHARD).retry("firehose:rows", "throttled", 7, 1.5),
