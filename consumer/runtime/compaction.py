@@ -8,7 +8,9 @@ made of. They are deleted after that commit.
 Why no crash loses anything: a manifest names the old entries until a commit has named the merged one, and that is in
 the store by then. Its name bears this owner's epoch, and a number that COMMITS_MAX commits do not reach: the first one
 to refer to it has no higher number, as `state/base.py` demands, so nobody takes it for an orphan before; left behind
-by a crash, or written by an owner that is fenced, it is one for the next owner.
+by a crash, or written by an owner that is fenced, it is one for the next owner. The numbers of background merges are
+odd, those of merges that a commit waits for even: what the one gives up, and deletes who knows when, the other cannot
+have written anew under the same name.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ class Compaction:
             return
         run = due(manifest)
         if run:
-            self._merge = _Merge(self._around, self._shard, run, epoch, commit_no + COMMITS_MAX, self._wanted)
+            number = (commit_no + COMMITS_MAX) | 1
+            self._merge = _Merge(self._around, self._shard, run, epoch, number, self._wanted)
             self._around.in_background(self._merge)
 
     def take_up(self, manifest: tuple[Entry, ...], *, epoch: int, commit_no: int) -> tuple[Entry, ...]:
@@ -99,7 +102,8 @@ class Compaction:
         pair = manifest[at : at + 2]
         read = around.store.get_object
         data = merge([around.retrying(self._shard, "load", partial(read, entry)) for entry in pair])
-        put = partial(around.store.put_object, self._shard, around.application.generation, epoch, commit_no, data)
+        number = commit_no + commit_no % 2
+        put = partial(around.store.put_object, self._shard, around.application.generation, epoch, number, data)
         return (*manifest[:at], around.retrying(self._shard, "snapshot", put), *manifest[at + 2 :])
 
     def unused(self, manifest: tuple[Entry, ...], *, commit_no: int) -> list[Entry]:
@@ -114,8 +118,7 @@ class Compaction:
         if can_be_taken_up and not merging.has_failed():
             return []
         self._merge = None
-        # Merged here and now by the commit whose number it bears, the same neighbours have the same name.
-        return [entry for entry in merging.give_up() if entry not in manifest]
+        return merging.give_up()
 
 
 class _Merge:
