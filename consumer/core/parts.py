@@ -73,11 +73,7 @@ class Parts:
         """Make what was dirty clean: it has been stored."""
         self._dirty.clear()
 
-    def restore(self, changes: list[Packed]) -> list[_Name]:
-        """Apply stored changes; return the names they tell of."""
-        names = []
+    def restore(self, changes: list[Packed]) -> None:
+        """Apply stored changes."""
         for until_ms, number, start_ms, *key in changes:
-            name = (start_ms, self._shape.unpack_key(key))
-            self._keep(name, _Part(number, until_ms))
-            names.append(name)
-        return names
+            self._keep((start_ms, self._shape.unpack_key(key)), _Part(number, until_ms))

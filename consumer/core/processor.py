@@ -278,7 +278,8 @@ class Processor:
         """
         for parent in parents:
             while parent.closing:  # what may be due is told a little too early
-                assert not parent.step(()).rows, "what is due by a parent's watermark is its own to close"
+                closed = parent.step(()).rows
+                assert not closed, "what is due by a parent's watermark is its own to close"
         processor = cls(program, shard, generation, hash_range=hash_range)
         cores = [parent._core for parent in parents]  # noqa: SLF001 - of this very class
         processor._core.inherit(cores, hash_range)

@@ -81,24 +81,6 @@ class Piece(NamedTuple):
     rows: list[Any]
 
 
-class Inherited(NamedTuple):
-    """What is held of window `number` for another shard, its origin. `lowest_hash` is decimal text."""
-
-    number: int
-    origin: str
-    lowest_hash: str
-    changes: Packed
-
-
-class Entry(NamedTuple):
-    """A whole base or delta, with the rows to be sent."""
-
-    header: Header
-    windows: Sequence[Packed]
-    outbox: Sequence[Row]
-    inherited: Sequence[Inherited]
-
-
 class Writer:
     """Makes an entry's bytes: pieces are added, the head comes last."""
 
@@ -159,7 +141,7 @@ def _pack(value: Any) -> bytes:
 class Reader:
     """Reads an entry block by block; CorruptStateError if the bytes are none, RefusedError of a format to come.
 
-    With `raw`, long ints and rows of the outbox stay as they are stored: for who writes them again.
+    With `raw`, long ints stay as they are stored: for who writes them again.
     """
 
     def __init__(self, data: bytes, *, raw: bool = False) -> None:
@@ -201,20 +183,6 @@ def _reading() -> Iterator[None]:
         yield
     except (zlib.error, msgspec.MsgspecError, ValueError, TypeError, IndexError) as error:
         raise CorruptStateError(f"a snapshot cannot be read: {error}") from error
-
-
-def decode(data: bytes) -> Entry:
-    """Return a whole entry, where it need not be read block by block."""
-    reader = Reader(data)
-    for number, place, rows in reader.pieces():
-        reader.held[number].changes[place] += rows
-    windows = [each.changes for each in reader.held if each.origin is None]
-    inherited = [
-        Inherited(each.number, each.origin, each.lowest_hash or "", each.changes)
-        for each in reader.held
-        if each.origin is not None
-    ]
-    return Entry(reader.header, windows, reader.outbox, inherited)
 
 
 def copied(changes: Packed) -> Packed:

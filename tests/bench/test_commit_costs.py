@@ -10,7 +10,7 @@ import pytest
 from bench import commit, core_report
 from bench.commit import FULL, QUICK, Found, figures, goals, markdown
 from bench.commit_run import Shard, bare_decoding, bare_encoding, commits, merging, restoring
-from consumer.core import snapshot
+from consumer.testing.entries import whole_entry
 
 ROOT = Path(__file__).parents[2]
 HELD = 1_500
@@ -24,7 +24,7 @@ def shard() -> Shard:
 def test_a_commit_writes_what_changed(shard: Shard) -> None:
     shard.change(40)
     shard.commit()
-    (groups,) = snapshot.decode(shard.entry(-1)).windows
+    (groups,) = whole_entry(shard.entry(-1)).windows
     assert len(groups[1]) == 40
     measured = commits(shard, 40, 3)
     assert 400 < measured["bytes"] < len(shard.entry(0)) / 10

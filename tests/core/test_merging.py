@@ -22,6 +22,7 @@ from consumer.core.merging import merge
 from consumer.core.processor import Outcome, Processor
 from consumer.errors import CorruptStateError, RefusedError
 from consumer.records import HashRange, Record, Row
+from consumer.testing.entries import whole_entry
 from consumer.testing.reference import Idle
 from tests import random_lineages
 from tests.random_pipelines import PipelineMaker
@@ -98,7 +99,7 @@ def _merged_at_random(random: Random, entries: list[bytes]) -> list[bytes]:
 
 def _meaning(processor: Processor) -> list[object]:
     """Return the state of a processor without what is only order."""
-    entry = snapshot.decode(processor.freeze([], base=True))
+    entry = whole_entry(processor.freeze([], base=True))
     inherited = [[number, origin, lowest, _sorted(changes)] for number, origin, lowest, changes in entry.inherited]
     return [msgspec.structs.astuple(entry.header), *map(_sorted, entry.windows), inherited]
 
@@ -119,7 +120,7 @@ def _assert_same(life: Life, random: Random) -> None:
 
 
 def _content(base: bytes) -> list[object]:
-    entry = snapshot.decode(base)
+    entry = whole_entry(base)
     return [*map(_sorted, entry.windows), *[[*part[:3], _sorted(part.changes)] for part in entry.inherited]]
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from consumer.core import snapshot
 from consumer.core.compile import compile_pipeline
 from consumer.core.processor import Processor
 from consumer.errors import CorruptStateError, RefusedError
 from consumer.pipeline.load import load_text
 from consumer.records import HashRange, Record, Row, hash_key
+from consumer.testing.entries import whole_entry
 
 GOLDEN = Path(__file__).with_name("golden")
 SHARD = "shardId-000000000000"
@@ -160,7 +160,7 @@ def test_format_2_is_what_is_written(name: str) -> None:
 
 
 def test_the_merged_state_has_floors_and_inherited_parts() -> None:
-    entry = snapshot.decode(_merged().freeze([], base=True))
+    entry = whole_entry(_merged().freeze([], base=True))
     assert len(entry.header.floors) == 1
     assert {part.origin for part in entry.inherited} == {"parent-0", "parent-1"}
 
@@ -209,4 +209,4 @@ def test_a_delta_holds_what_changed_alone() -> None:
     assert processor.dirty_groups() == 0
     delta = processor.freeze([], base=False)
     assert len(delta) < len(base)
-    assert not any(any(window) for window in snapshot.decode(delta).windows)
+    assert not any(any(window) for window in whole_entry(delta).windows)

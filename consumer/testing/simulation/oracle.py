@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from consumer.core import snapshot
 from consumer.records import Position, Row
 from consumer.state.base import Claim, Entry, ShardState
+from consumer.testing.entries import whole_entry
 
 if TYPE_CHECKING:
     from consumer.testing.simulation.world import World
@@ -136,7 +136,7 @@ class Oracle:
     def _outbox(self, shard: str) -> Sequence[Row]:
         if shard in self._retired:
             return ()
-        return snapshot.decode(self._newest_entry(self.states[shard])).outbox
+        return whole_entry(self._newest_entry(self.states[shard])).outbox
 
     # Rows
 
@@ -147,7 +147,7 @@ class Oracle:
             owns = self._world.scheduler.current.owns
             undecoded = self._undecoded.get("" if owns is None else owns[0], [])
             while undecoded and any(row not in self._committed for row in missing):
-                self._committed.update(row.data for row in snapshot.decode(undecoded.pop()).outbox)
+                self._committed.update(row.data for row in whole_entry(undecoded.pop()).outbox)
             assert all(row in self._committed for row in missing), "I4: a row is sent that no commit holds"
 
     def taken(self, sink: str, rows: Sequence[bytes]) -> None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from consumer.core import snapshot
 from consumer.core.processor import Processor
 from consumer.pipeline.definitions import window_hash
 from consumer.records import Record, Row
+from consumer.testing.entries import whole_entry
 from consumer.testing.reference import DeadLetter, Idle, ReferenceShard, reference_lineage
 from consumer.testing.simulation.oracle import id_of
 from consumer.testing.simulation.stream import HASH_LAST
@@ -153,7 +153,7 @@ def _meaning(processor: Processor) -> list[object]:
     Of parts of other shards only the groups: they get no more events, so it does not matter when it is forgotten which
     of them were emitted early.
     """
-    entry = snapshot.decode(processor.freeze([], base=True))
+    entry = whole_entry(processor.freeze([], base=True))
     inherited = [
         (number, origin, lowest, _sorted(groups))
         for number, origin, lowest, (*groups, _parts) in entry.inherited
