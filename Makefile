@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deep deep-tests simulate chaos fuzz lint bench bench-commit bench-core bench-memory clean lock
+.PHONY: help demo test deep deep-tests simulate crash-points chaos fuzz mutants lambda-demo lambda-zip lint bench bench-cold-start bench-commit bench-core bench-memory bench-recovery clean lock
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -25,11 +25,15 @@ $(STAMP): requirements/build.txt requirements/all.txt pyproject.toml
 demo: $(STAMP) ## run the whole thing here: a stream, the real daemon, a kill, a recount
 	$(BIN)/streamgauge demo $(ARGS)
 
+lambda-demo: $(STAMP) ## run the demo's stream through the Lambda function, killed at random: ARGS="--events N"
+	$(BIN)/python -m consumer.entrypoints.demo.lambda_demo $(ARGS)
+
 test: $(STAMP) lint ## run all fast tests, the ones with the real daemon included
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 deep: deep-tests ## run everything that takes long: some hours
 	$(BIN)/python -m tests.fuzz
+	$(BIN)/python -m tests.crash_points --pairs --jobs $(WORKERS)
 	$(BIN)/python -m consumer.testing.simulation --seeds 1..50000 --jobs $(WORKERS)
 	$(BIN)/python -m tests.chaos
 
@@ -39,11 +43,18 @@ deep-tests: $(STAMP) ## run the tests that take long or much memory
 simulate: $(STAMP) ## simulate workers, leases, faults and reshards: ARGS="--seeds 1..1000" (or --seed N --trace)
 	$(BIN)/python -m consumer.testing.simulation --jobs $(WORKERS) $(ARGS)
 
+crash-points: $(STAMP) ## harm every call that leaves the process: ARGS="--pairs" for all ordered pairs (half an hour)
+	$(BIN)/python -m tests.crash_points --jobs $(WORKERS) $(ARGS)
+
 chaos: $(STAMP) ## kill, pause and reshard real workers (an hour or more): ARGS="--kills 10 --pauses 2 --reshards 2"
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 fuzz: $(STAMP) ## check a million random inputs (some minutes); ARGS="--cases N --seed S"
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+mutants: $(STAMP) ## change the code and see that a test fails (an hour or more): ARGS="--sample 60 --seed 7"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutants.txt
+	$(BIN)/python -m tests.mutation --jobs $(WORKERS) $(ARGS)
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .
@@ -60,14 +71,26 @@ bench-core: $(STAMP) ## measure the core beside code by hand, Bytewax and polars
 bench-commit: $(STAMP) ## measure commits and restores by what is held and what has changed
 	$(BIN)/python -m bench.commit $(ARGS)
 
+bench-recovery: $(STAMP) ## measure how long shards stand still when workers are killed, leave or start again
+	$(BIN)/python -m bench.recovery $(ARGS)
+
 bench-memory: $(STAMP) ## measure memory, pauses and limits of the core
 	$(BIN)/python -m bench.memory $(ARGS)
+
+bench-cold-start: $(STAMP) ## measure a cold start of the Lambda function
+	$(BIN)/python -m bench.cold_start $(ARGS)
+
+lambda-zip: $(STAMP) ## build the Lambda function for both architectures: ARGS="--arch arm64 --pipeline FILE"
+	$(BIN)/python deploy/lambda/package.py $(ARGS)
 
 lock: $(STAMP) ## resolve the dependencies again
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile requirements/build.in --output-file requirements/build.txt $(LOCK_FLAGS)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --constraint requirements/constraints.in --output-file requirements/all.txt $(LOCK_FLAGS)
 	$(BIN)/uv pip compile requirements/bench.in --output-file requirements/bench.txt $(LOCK_FLAGS)
+	$(BIN)/uv pip compile pyproject.toml --constraint requirements/all.txt --output-file requirements/lambda.txt $(LOCK_FLAGS) \
+		$(addprefix --no-emit-package ,boto3 botocore s3transfer jmespath urllib3 python-dateutil six)
+	$(BIN)/uv pip compile requirements/mutants.in --output-file requirements/mutants.txt $(LOCK_FLAGS)
 
 LOCK_FLAGS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 

@@ -118,13 +118,18 @@ def write_json(part: str, content: Mapping[str, Any]) -> None:
 
 
 def write_section(part: str, section: str) -> None:
-    """Replace the section of docs/performance.md that stands between this part's marks; ValueError without them."""
+    """Replace this part's section of docs/performance.md; ValueError if it has none."""
+    write_between(PAGE, part, section)
+
+
+def write_between(page: Path, part: str, section: str) -> None:
+    """Replace the section of a page that stands between this part's marks; ValueError without them."""
     begin, end = marks(part)
-    before, found, rest = PAGE.read_text(encoding="utf-8").partition(begin)
+    before, found, rest = page.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
-        raise ValueError(f"{PAGE.name} lacks {end if found else begin}")
-    PAGE.write_text(f"{before}{begin}\n\n{section}\n\n{end}{after}", encoding="utf-8")
+        raise ValueError(f"{page.name} lacks {end if found else begin}")
+    page.write_text(f"{before}{begin}\n\n{section}\n\n{end}{after}", encoding="utf-8")
 
 
 def marks(part: str) -> tuple[str, str]:

@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_test(commands)
     _add_doctor(commands)
     _add_state(commands)
+    _add_explain(commands)
     _add_demo(commands)
     _add_emulator(commands)
     return parser
@@ -152,6 +153,8 @@ def _add_state(commands: _Commands) -> None:
     importing.add_argument("--accept-gap", action="store_true", help="even if the stream may have lost records since")
     resetting = _add_action(actions, "reset", "forget the state and count anew; all workers stopped", _state_reset)
     resetting.add_argument("--yes", action="store_true", help="do it")
+    handing = _add_action(actions, "handover", "go on in AWS Lambda, or in workers again", _state_handover)
+    handing.add_argument("--to", choices=("worker", "lambda"), required=True, help="where it runs from here on")
 
 
 def _add_action(
@@ -164,6 +167,26 @@ def _add_action(
     action.add_argument("file", type=Path, metavar="FILE", help="the pipeline file")
     action.set_defaults(run=run)
     return action
+
+
+def _add_explain(commands: _Commands) -> None:
+    command = commands.add_parser(
+        "explain",
+        help="tell which records made a number",
+        description="Tell which records made a group's row: reads them again, and changes nothing.",
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="the pipeline file")
+    command.add_argument("window", metavar="WINDOW", help="the window's name")
+    command.add_argument("key", nargs="?", metavar="KEY", help="the group: VALUE, column=VALUE,... or a JSON list")
+    command.add_argument("--at", metavar="TIME", help="a time in the window (default: that of its newest event)")
+    command.add_argument("--shard", metavar="SHARD", help="one part of a partial window alone: its name, or number")
+    command.add_argument(
+        "--late-for", default="10m", metavar="DURATION", help="how long to look for late events (%(default)s)"
+    )
+    command.add_argument("--records", action="store_true", help="list the records")
+    command.add_argument("--payload", action="store_true", help="list the records with their data")
+    command.add_argument("--json", action="store_true", help="print one JSON object")
+    command.set_defaults(run=_explain)
 
 
 def _add_demo(commands: _Commands) -> None:
@@ -284,6 +307,23 @@ def _state_reset(options: argparse.Namespace) -> int:
         )
         return EXIT_USAGE
     return reset(_site(options))
+
+
+def _state_handover(options: argparse.Namespace) -> int:
+    from consumer.entrypoints.state import hand_over  # noqa: PLC0415 - each command imports what it needs alone
+
+    return hand_over(_site(options), options.to)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from consumer.entrypoints.explain import Wanted, ask, explain  # noqa: PLC0415 - each command imports what it needs
+
+    site = _site(options)
+    question = ask(
+        site.pipeline, options.window, options.key, at=options.at, shard=options.shard, late_for=options.late_for
+    )
+    wanted = Wanted(records=options.records or options.payload, payload=options.payload)
+    return explain(site, question, wanted, as_json=options.json)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -5,10 +5,14 @@ random_streams.py has the records for them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 from typing import Literal as Literals
 
+from consumer.pipeline.aggregates import parse_aggregate
+from consumer.pipeline.canonical import aggregate_to_text, to_text
+from consumer.pipeline.expressions import parse_expression
 from consumer.pipeline.model import (
     Aggregate,
     Apply,
@@ -173,11 +177,11 @@ class PipelineMaker:
         text = self.expression(STRING, depth - 1)
         return Apply("matches", (text, Literal("a|1", STRING, nullable=False)), BOOL, text.nullable)
 
-    def pipeline(self) -> Pipeline:
+    def pipeline(self, windows_min: int = 1, windows_max: int = 3) -> Pipeline:
         """Return the pipeline."""
         pick = self._random.choice
         lets = tuple(self._let(number) for number in range(self._random.randrange(3)))
-        windows = tuple(self._window(number) for number in range(self._random.randint(1, 3)))
+        windows = tuple(self._window(number) for number in range(self._random.randint(windows_min, windows_max)))
         return Pipeline(
             name="random",
             source=Source("stream", "user", "trim_horizon"),
@@ -303,3 +307,29 @@ class PipelineMaker:
 
 def _groups_of_event(window: Window) -> int:
     return -(-window.kind.size_ms // window.kind.every_ms) if isinstance(window.kind, Sliding) else 1
+
+
+def as_written(pipeline: Pipeline) -> Pipeline:
+    """Return a random pipeline as it would be read from a file: the parser knows more often what is never null."""
+    scope = {field.name: (field.type, field.nullable) for field in pipeline.events.fields}
+    lets = []
+    for let in pipeline.lets:
+        expression = _parsed(let.expression, scope)
+        assert expression.type is not None
+        scope[let.name] = (expression.type, expression.nullable)
+        lets.append(Let(let.name, expression))
+    windows = tuple(
+        replace(
+            window,
+            by=tuple(Name(name.name, *scope[name.name]) for name in window.by),
+            select=tuple(parse_aggregate(each.name, aggregate_to_text(each), scope) for each in window.select),
+            where=None if window.where is None else _parsed(window.where, scope),
+        )
+        for window in pipeline.windows
+    )
+    where = None if pipeline.where is None else _parsed(pipeline.where, scope)
+    return replace(pipeline, lets=tuple(lets), where=where, windows=windows)
+
+
+def _parsed(expression: Expression, scope: dict[str, tuple[Type, bool]]) -> Expression:
+    return parse_expression(to_text(expression), scope)

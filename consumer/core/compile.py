@@ -9,6 +9,7 @@ import linecache
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,7 +28,7 @@ from consumer.core.sliding import SlidingWindows
 from consumer.core.sliding_apart import SlidingApart
 from consumer.core.times import FRACTION_MS, TimeReader, format_time
 from consumer.core.windows import EvictingWindows, Group, Keep, Key, Packed, Room, Shape, Windows
-from consumer.pipeline.definitions import definitions_hash, window_hash
+from consumer.pipeline.definitions import Incarnations, definitions_hash, window_hash
 from consumer.pipeline.model import Pipeline, Session, Sliding, Stagger, Tumbling, Window
 from consumer.records import Record, Row
 
@@ -36,13 +37,14 @@ if TYPE_CHECKING:
 
 Apply = Callable[["Core", Sequence[Record]], int]
 
+_NONE: Incarnations = MappingProxyType({})
 _BIG = 1
 """Code of the msgpack extension for ints beyond 64 bits: their decimal text."""
 
 
 @dataclass(frozen=True, slots=True)
 class WindowProgram:
-    """The generated functions of one window.
+    """The generated functions of one window. Windows of one `hash` are the same window, in whatever program.
 
     `row_id` takes the core, the key, the window's start, revision, part, `late_at_ms` (see ids.py), and the origin: the
     shard whose events the group holds. `row` takes the origin, the id, the key, the group, the window's start and end,
@@ -102,8 +104,8 @@ class Program:
     above_floors: Callable[[], Apply]
 
 
-def compile_pipeline(pipeline: Pipeline, *, keys_required: bool = True) -> Program:
-    """Compile a checked pipeline.
+def compile_pipeline(pipeline: Pipeline, *, keys_required: bool = True, incarnations: Incarnations = _NONE) -> Program:
+    """Compile a checked pipeline, with the incarnations of its windows (definitions.py).
 
     Where a window is aligned, a record whose partition key is not the text of its field is misrouted; one without a
     partition key is so only if `keys_required`: in files they may be unknown.
@@ -126,7 +128,7 @@ def compile_pipeline(pipeline: Pipeline, *, keys_required: bool = True) -> Progr
         "big": _big,
     }
     emit = Emitter(made)
-    hashes = [window_hash(pipeline, window) for window in pipeline.windows]
+    hashes = [window_hash(pipeline, window, incarnations.get(window.name, 0)) for window in pipeline.windows]
     accumulators = [Accumulators(window, pipeline.events.time) for window in pipeline.windows]
     for number, each in enumerate(accumulators):
         made |= each.constants()
@@ -143,7 +145,8 @@ def compile_pipeline(pipeline: Pipeline, *, keys_required: bool = True) -> Progr
         return apply
 
     windows = tuple(_window_program(pipeline, number, hashes[number], made) for number in range(len(pipeline.windows)))
-    return Program(pipeline, definitions_hash(pipeline), source, windows, made["apply"], above_floors)
+    definitions = definitions_hash(pipeline, incarnations)
+    return Program(pipeline, definitions, source, windows, made["apply"], above_floors)
 
 
 def _execute(name: str, emit: Emitter, namespace: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -14,7 +14,7 @@ from consumer.core.faults import Fault
 from consumer.core.ids import dead_letter_id, late_id
 from consumer.core.resharding import Floor, Floors, Holding, Routing
 from consumer.core.times import format_time
-from consumer.core.windows import LONG_AGO_MS, NEVER_MS, Due, EvictingWindows, Group, Keeps, Key, Room, Windows
+from consumer.core.windows import END_MS, LONG_AGO_MS, NEVER_MS, Due, EvictingWindows, Group, Keeps, Key, Room, Windows
 from consumer.pipeline.model import Session, Sliding, Stagger
 from consumer.records import DEAD_LETTER, LATE, HashRange, Record, Row, hash_key
 
@@ -94,6 +94,37 @@ class Core:
         self.hold([part for parent in parents for part in self._take_over(parent, hash_range)])
         self.settle()
 
+    def adopt(self, before: Core) -> None:
+        """Take over the state of the same shard under other definitions: windows of the same hash keep what they hold.
+
+        The others of `before` must have been flushed or are dropped; those that it has not begin empty.
+        """
+        numbers = {window.hash: number for number, window in enumerate(self._program.windows)}
+        self.watermark_ms, self.ordinal = before.watermark_ms, before.ordinal
+        if any(window.aligned for window in self._pipeline.windows):
+            self.floors = before.floors
+        inherited = []
+        for old_number, origin, lowest_hash, windows in before.holdings:
+            number = numbers.get(before._program.windows[old_number].hash)
+            if number is None:
+                continue
+            is_own = windows is before.windows[old_number]
+            holding = Holding(number, origin, lowest_hash, self.windows[number] if is_own else self._open(number))
+            holding.windows.restore(snapshot.copied(windows.changes(everything=True)))
+            if not is_own:
+                inherited.append(holding)
+        self.hold(inherited)
+        self.settle()
+
+    def flush(self, numbers: Container[int]) -> int:
+        """Give the rows of these windows as at the end of the input, so many as are allowed at once.
+
+        Return how many more rows would have been allowed: none may mean that there are more.
+        """
+        left = self._close([holding for holding in self.holdings if holding.number in numbers], END_MS)
+        self._let_go_of_empty()
+        return left
+
     def leaves_floors(self, heir: HashRange) -> list[Floor]:
         """Return the floors that a child of this range inherits: only aligned windows have any."""
         assert self.hash_range is not None
@@ -128,8 +159,14 @@ class Core:
 
         Order: window as in the file, origin, window_end, window_start, group key with null first.
         """
+        self._close(self.holdings, watermark_ms)
+        self._let_go_of_empty()
+        return self.due_ms()
+
+    def _close(self, holdings: Iterable[Holding], watermark_ms: int) -> int:
+        """Turn what is due of some windows into rows; return how many more would have been allowed."""
         rows_max = self._rows_max
-        for number, origin, _, windows in self.holdings:
+        for number, origin, _, windows in holdings:
             if windows.due_ms() <= watermark_ms:
                 closed = windows.close(watermark_ms, rows_max)
                 for due in closed:
@@ -137,9 +174,11 @@ class Core:
                 rows_max -= len(closed)
                 if not rows_max:
                     break
+        return rows_max
+
+    def _let_go_of_empty(self) -> None:
         if self.inherited:
             self.hold([holding for holding in self.inherited if holding.windows.open_count()])
-        return self.due_ms()
 
     def _is_final(self, number: int, due: Due, watermark_ms: int) -> bool:
         keep = self._program.windows[number].keep

@@ -58,9 +58,12 @@ class _Merged:
             held.end_entry()
 
     def finish(self, newest: Reader) -> bytes:
-        """Return it."""
+        """Return it, without rows to be sent: those of the newest entry of a state count, and that is no merged one.
+
+        The commit that takes a merged entry up adds its own after it.
+        """
         held = [each.head(is_base=self._is_base) for each in self._held]
-        return self._writer.finish(msgspec.structs.replace(newest.header, base=self._is_base), newest.outbox, held)
+        return self._writer.finish(msgspec.structs.replace(newest.header, base=self._is_base), (), held)
 
 
 class _MergedHeld:

@@ -7,7 +7,7 @@ Rule 3: no clock, no environment, no log, no network. Whatever a rule of time ne
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -18,7 +18,7 @@ from consumer.core.layouts import LAYOUTS
 from consumer.core.loop_state import Core
 from consumer.core.open_windows import OpenWindows, open_windows
 from consumer.core.resharding import Floor, Floors
-from consumer.core.windows import END_MS, LONG_AGO_MS, Windows
+from consumer.core.windows import END_MS, LONG_AGO_MS, NEVER_MS, Windows
 from consumer.records import HashRange, Position, Record, Row
 
 _DATA_OF = attrgetter("data")
@@ -60,8 +60,13 @@ class Processor:
         self.position: Position | None = None
         self.last_arrival_ms: int | None = None
         self.totals = Counts()
-        self.is_of_older_format = False
-        """Whether it was restored from entries in an older format, and no base was written since."""
+        self.needs_base = False
+        """Whether the next entry cannot follow those stored: of an older format, or of other definitions."""
+
+    @property
+    def program(self) -> Program:
+        """Return the program of the definitions that the state is of."""
+        return self._program
 
     @property
     def watermark_ms(self) -> int | None:
@@ -72,6 +77,12 @@ class Processor:
     def closing(self) -> bool:
         """Tell whether windows wait to be closed: no record is taken before they are."""
         return self._core.due_ms() <= self._core.watermark_ms
+
+    @property
+    def next_due_ms(self) -> int | None:
+        """Return a watermark below which nothing is due, None where nothing is open."""
+        due_ms = self._core.due_ms()
+        return None if due_ms == NEVER_MS else due_ms
 
     def step(self, records: Sequence[Record]) -> Outcome:
         """Process records in shard order, until all are taken or as many windows closed as may be at once.
@@ -119,7 +130,7 @@ class Processor:
 
     def _all(self, outcome: Outcome, records: Sequence[Record]) -> Outcome:
         rows, counts, size_bytes, taken = outcome.rows, outcome.counts, outcome.size_bytes, outcome.taken
-        while taken < len(records) or self.closing:
+        while self.closing:  # what stops before the last record has left windows to be closed
             more = self.step(records[taken:])
             rows += more.rows
             counts.add(more.counts)
@@ -148,6 +159,18 @@ class Processor:
     def _advance(self, watermark_ms: int) -> Outcome:
         self._core.watermark_ms = max(self._core.watermark_ms, watermark_ms)
         return self.step(())
+
+    def flush(self, windows: Collection[str]) -> Outcome:
+        """Emit what is open of these windows, as at the end of the input; with ROWS_MAX rows there may be more.
+
+        The shard's watermark stays as it is, so this is for windows that are about to be left out.
+        """
+        names = [program.window.name for program in self._program.windows]
+        core = self._core
+        core.begin_step()
+        core.flush({number for number, name in enumerate(names) if name in windows})
+        self.totals.add(core.counts)
+        return Outcome(core.rows, core.counts)
 
     def close_all(self) -> Outcome:
         """Let the input end, and close every window."""
@@ -185,6 +208,13 @@ class Processor:
         """Go on as a shard of another generation: what is emitted from here on has other ids."""
         self._core.generation = generation
 
+    def stand_at(self, position: Position | None, watermark_ms: int | None, floors: Iterable[Floor] = ()) -> None:
+        """Go to another place of the shard, with what is open: for those who explain a result, never for a worker."""
+        self.position = position
+        self._core.watermark_ms = LONG_AGO_MS if watermark_ms is None else watermark_ms
+        self._core.floors = Floors(floors)
+        self._core.settle()
+
     def dirty_groups(self) -> int:
         """Return how many groups the next delta would hold."""
         return sum(holding.windows.dirty_count() for holding in self._core.holdings)
@@ -219,7 +249,7 @@ class Processor:
         data = snapshot.encode(header, outbox, [*own, *inherited])
         for holding in core.holdings:
             holding.windows.fold()
-        self.is_of_older_format = self.is_of_older_format and not base
+        self.needs_base = self.needs_base and not base
         return data
 
     def _held(
@@ -246,7 +276,7 @@ class Processor:
             entry = snapshot.Reader(data)
             snapshot.check(entry.header, program, shard, generation, base=number == 0)
             processor._restore(entry)
-            processor.is_of_older_format |= entry.version != snapshot.VERSION
+            processor.needs_base |= entry.version != snapshot.VERSION
             outbox = entry.outbox
         processor._core.settle()
         return processor, outbox
@@ -283,6 +313,25 @@ class Processor:
         processor = cls(program, shard, generation, hash_range=hash_range)
         cores = [parent._core for parent in parents]  # noqa: SLF001 - of this very class
         processor._core.inherit(cores, hash_range)
+        return processor
+
+    @classmethod
+    def adopt(cls, program: Program, before: Processor) -> Processor:
+        """Return the processor of the same shard by other definitions.
+
+        Windows that both have go on with what they hold, others begin empty at the shard's position and watermark. What
+        is held of windows that `program` has not is left out: `flush` it before. Nothing may be `closing`.
+        """
+        assert not before.closing, "what is due by the old definitions is theirs to close"
+        core = before._core
+        processor = cls(program, core.shard, core.generation, hash_range=core.hash_range)
+        processor._core.adopt(core)
+        processor.position, processor.last_arrival_ms, processor.totals = (
+            before.position,
+            before.last_arrival_ms,
+            before.totals,
+        )
+        processor.needs_base = True
         return processor
 
     def _take(self, header: snapshot.Header) -> None:

@@ -10,34 +10,32 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import boto3
-import msgspec
 
 from consumer import __version__
 from consumer.core.compile import Program, compile_pipeline
-from consumer.entrypoints.beginning import begin, start_seconds
+from consumer.entrypoints.beginning import start_seconds
+from consumer.entrypoints.footing import Shards, find_footing, region_of
 from consumer.environment import default_identifier
 from consumer.errors import EXIT_FAILURE, EXIT_OK, FencedError, RetryableError, SetupError, StreamgaugeError
-from consumer.pipeline.definitions import definitions_text
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline, StdoutSink
-from consumer.records import HashRange
 from consumer.runtime import clock
+from consumer.runtime.adoption import former_windows
+from consumer.runtime.churn import ClaimPace
 from consumer.runtime.clock import Stop
 from consumer.runtime.compaction import Background
-from consumer.runtime.daemon_files import DEFAULTS, DaemonConfig
+from consumer.runtime.daemon_files import DaemonConfig, setting_ms
 from consumer.runtime.handovers import HandoverWatch
 from consumer.runtime.jars import find_jars
 from consumer.runtime.java import JvmOptions, find_java
+from consumer.runtime.misrouting import MisroutingWatch
 from consumer.runtime.retry import StoppedError, until_done
 from consumer.runtime.shard import ShardRunner
 from consumer.runtime.supervisor import Daemon
-from consumer.runtime.surroundings import ShardOrigin, Surroundings, check_application
+from consumer.runtime.surroundings import Surroundings
 from consumer.sinks.build import Clients, build_router
 from consumer.sources import kinesis, leases
-from consumer.sources.kinesis import KinesisClient
-from consumer.state import dynamodb, s3
-from consumer.state.base import Application, StateStore
-from consumer.state.table import DynamoClient
+from consumer.sources.kinesis import StreamInfo
 from consumer.telemetry.events import StartStep, Telemetry
 from consumer.telemetry.health import Health
 from consumer.telemetry.http import MonitoringServer
@@ -136,19 +134,18 @@ class _Worker:
             application=worker.application,
             identifier=self._identifier,
         )
-        region = self._region()
+        region = region_of(self._session)
         java, jars = find_java(self._environ), find_jars().require()
-        stream = kinesis.make_client(self._session)
-        database = dynamodb.make_client(self._session)
-        store = self._store(database)
-        application = self._application(store, stream)
-        router = build_router(self._pipeline, Clients.of(self._session), sys.stdout.buffer)
+        footing = find_footing(self._program, self._session, self._starting, self._telemetry, runs_in="worker")
+        application = footing.application
+        former = former_windows(application)
+        router = build_router(self._pipeline, Clients.of(self._session), sys.stdout.buffer, former=former)
         around = Surroundings(
-            program=self._program,
+            program=footing.program,
             application=application,
-            store=store,
+            store=footing.store,
             router=router,
-            lineage=Shards(stream, self._pipeline.source.stream),
+            lineage=Shards(footing.stream, self._pipeline.source.stream),
             telemetry=self._telemetry,
             clock=clock,
             pause=self._stop.pause,
@@ -166,7 +163,7 @@ class _Worker:
             java,
             jars,
             environ=self._environ,
-            on_shard=self._runner(around),
+            on_shard=self._runner(around, lambda: kinesis.describe(footing.stream, self._pipeline.source.stream)),
             on_log=self._log,
             options=self._options,
         )
@@ -192,18 +189,20 @@ class _Worker:
                 monotonic=clock.monotonic,
             )
             status = self._wait(daemon, handovers)
-            if worker.on_stop == "release":
-                self._release(lease_tables)
+            self._leave(lease_tables)
             return status
 
-    def _release(self, lease_tables: leases.DynamoDBClient) -> None:
-        """Give the leases free; if that fails, the others wait for the fail-over time."""
+    def _leave(self, lease_tables: leases.DynamoDBClient) -> None:
+        """Let go of what others wait for, and if so told of the leases; if that fails, they wait for time-outs."""
+        worker = self._pipeline.worker
         try:
-            released = leases.release(lease_tables, self._pipeline.worker.application, self._identifier)
+            if worker.on_stop == "release":
+                alive_since_ms = clock.now_ms() - 2 * setting_ms(worker.kcl, "workerMetricsReporterFreqInMillis")
+                released = leases.release(lease_tables, worker.application, self._identifier, alive_since_ms // 1000)
+                self._telemetry.leases_released(leases=released)
+            leases.leave(lease_tables, worker.application, self._identifier)
         except StreamgaugeError as error:
             self._telemetry.leases_not_released(error=error)
-        else:
-            self._telemetry.leases_released(leases=released)
 
     def _wait(self, daemon: Daemon, handovers: HandoverWatch) -> int:
         started, initialised, stopping = clock.monotonic(), False, False
@@ -244,47 +243,19 @@ class _Worker:
                 "of the AWS account, and start the worker again."
             ) from error
 
-    def _region(self) -> str:
-        region = self._session.region_name
-        if region is None:
-            raise SetupError("no AWS region is set: set AWS_REGION")
-        return region
-
-    def _store(self, database: DynamoClient) -> StateStore:
-        state, bucket = self._pipeline.state, self._pipeline.state.bucket
-        objects = s3.make_client(self._session)
-        self._starting("check_table", lambda: dynamodb.check_table(database, state.table))
-        if bucket is not None:
-            self._starting("check_bucket", lambda: s3.check_bucket(objects, bucket))
-        return dynamodb.DynamoStore(database, objects, table=state.table, bucket=bucket, pipeline=self._pipeline.name)
-
-    def _application(self, store: StateStore, stream: KinesisClient) -> Application:
-        """Return the application item; at the first start, write it."""
-        source = self._pipeline.source.stream
-        info = self._starting("describe_stream", lambda: kinesis.describe(stream, source))
-        if info.ignores_partition_keys and any(window.aligned for window in self._pipeline.windows):
-            self._telemetry.stream_ignores_keys(stream=info.name)
-        stored = self._starting("read_application", store.read_application)
-        if stored is None:
-            first = self._starting(
-                "list_shards", lambda: begin(self._pipeline, stream, info, generation=0, now_ms=clock.now_ms())
-            )
-            stored = self._starting("create_application", lambda: store.create_application(first))
-        mine = msgspec.structs.replace(
-            stored,
-            definitions=self._program.definitions,
-            meaning=definitions_text(self._pipeline),
-            stream_created_ms=info.created_ms,
+    def _runner(self, around: Surroundings, describe: Callable[[], StreamInfo]) -> Callable[[BinaryIO, BinaryIO], None]:
+        failover_ms = setting_ms(self._pipeline.worker.kcl, "failoverTimeMillis")
+        pace = ClaimPace()
+        misrouting = MisroutingWatch(
+            lambda: describe().ignores_partition_keys,
+            telemetry=self._telemetry,
+            monotonic=clock.monotonic,
+            in_background=around.in_background,
         )
-        check_application(stored, mine, self._pipeline.name)
-        return stored
-
-    def _runner(self, around: Surroundings) -> Callable[[BinaryIO, BinaryIO], None]:
-        extra = dict(self._pipeline.worker.kcl)
-        failover_ms = int(extra.get("failoverTimeMillis", DEFAULTS["failoverTimeMillis"]))
 
         def serve(lines: BinaryIO, output: BinaryIO) -> None:
-            ShardRunner(around, failover_seconds=failover_ms / 1000).run(lines, output)
+            runner = ShardRunner(around, failover_seconds=failover_ms / 1000, pace=pace, misrouting=misrouting)
+            runner.run(lines, output)
 
         return serve
 
@@ -308,38 +279,3 @@ class _Worker:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-
-class Shards:
-    """The stream's shards, asked for again when a shard turns up, or its children are asked for, that is not known.
-
-    What is known of a shard never changes. Shards are served by threads; the dict is replaced whole.
-    """
-
-    def __init__(self, client: KinesisClient, stream: str) -> None:
-        self._client = client
-        self._stream = stream
-        self._origins: dict[str, ShardOrigin] = {}
-
-    def origin(self, shard: str) -> ShardOrigin:
-        """Return a shard's hash range and parents."""
-        if shard not in self._origins:
-            self._list()
-        if shard not in self._origins:
-            raise RetryableError(f"stream {self._stream} has no shard {shard}: was it deleted and created again?")
-        return self._origins[shard]
-
-    def children(self, parent: str) -> Mapping[str, HashRange]:
-        """Return the shards that a shard was split or merged into."""
-        if not self._children(parent):
-            self._list()
-        return self._children(parent)
-
-    def _children(self, parent: str) -> Mapping[str, HashRange]:
-        return {shard: origin.hash_range for shard, origin in self._origins.items() if parent in origin.parents}
-
-    def _list(self) -> None:
-        listed = {}
-        for info in kinesis.list_shards(self._client, self._stream):
-            listed[info.id] = ShardOrigin(HashRange(*map(int, info.hash_range)), info.parents)
-        self._origins = self._origins | listed

@@ -21,7 +21,13 @@ def build(file: PipelineFile, meaning: Meaning) -> model.Pipeline:
         sinks=tuple(_route(sink) for sink in file.sinks),
         late=None if file.late is None else _target(file.late),
         dead_letter=None if file.dead_letter is None else _target(file.dead_letter),
-        state=model.State(state.table, state.bucket, state.commit_interval, state.emit_delay),
+        state=model.State(
+            table=state.table,
+            bucket=state.bucket,
+            commit_interval_ms=state.commit_interval,
+            emit_delay_ms=state.emit_delay,
+            removed_windows=tuple(state.removed_windows.items()),
+        ),
         limits=model.Limits(file.limits.groups, file.limits.policy),
         worker=model.Worker(
             application=worker.application or file.pipeline,

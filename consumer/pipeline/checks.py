@@ -16,7 +16,14 @@ from consumer.pipeline.rules import PROBLEM, found
 from consumer.pipeline.schema import EXAMPLES, LATER_KEYS, MISPLACED_KEYS, PipelineFile
 from consumer.pipeline.wording import closest
 
-_NAMED_BY_USERS = (("windows",), ("windows", "*", "select"), ("let",), ("events", "fields"), ("worker", "kcl"))
+_NAMED_BY_USERS = (
+    ("windows",),
+    ("windows", "*", "select"),
+    ("let",),
+    ("events", "fields"),
+    ("worker", "kcl"),
+    ("state", "removed_windows"),
+)
 """Mappings whose keys users choose: `*` stands for such a key in the tables of the schema."""
 
 

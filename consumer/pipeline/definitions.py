@@ -2,13 +2,18 @@
 
 They must never change for the same meaning, so what goes in is spelled out here, key by key, and a test holds the
 hashes of known pipelines.
+
+The incarnation of a window that was added to a running pipeline is the number of the adoption that added it. It is
+part of the hashes, so that a window that is removed and added again never gives an old id a new content. Windows that
+were there at the beginning have none.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from consumer.pipeline.canonical import aggregate_to_text, names_in, to_text
@@ -25,23 +30,32 @@ from consumer.pipeline.model import (
     Window,
 )
 
-_VERSION = 1
+VERSION = 1
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 
-def definitions_hash(pipeline: Pipeline) -> str:
+Incarnations = Mapping[str, int]
+"""By window, of those that have one."""
+
+
+def definitions_hash(pipeline: Pipeline, incarnations: Incarnations = _NONE) -> str:
     """Return the hash (hex sha256) of all that decides the pipeline's results.
 
     Not in it: the stream and where reading starts, sinks, state and worker. They may change while the state stays.
     """
-    return _sha256(definitions_text(pipeline))
+    text = definitions_text(pipeline)
+    return _sha256(text if not incarnations else _canonical({"definitions": text, "incarnations": dict(incarnations)}))
 
 
 def definitions_text(pipeline: Pipeline) -> str:
-    """Return what `definitions_hash` is the hash of, as one line of JSON: `differences.py` compares two of them."""
+    """Return what `definitions_hash` is the hash of, as one line of JSON.
+
+    `differences.py` compares two of them, `recall.py` makes the definitions of one again.
+    """
     events = pipeline.events
     return _canonical(
         {
-            "version": _VERSION,
+            "version": VERSION,
             "pipeline": pipeline.name,
             "partition_key": pipeline.source.partition_key,
             "fields": [_field(field) for field in events.fields],
@@ -57,12 +71,17 @@ def definitions_text(pipeline: Pipeline) -> str:
     )
 
 
-def window_hash(pipeline: Pipeline, window: Window) -> str:
+def window_hash(pipeline: Pipeline, window: Window, incarnation: int = 0) -> str:
     """Return the hash (hex sha256) of what decides the values of one window, other windows left out."""
+    hash_ = _window_hash(pipeline, window)
+    return hash_ if not incarnation else _hash({"window": hash_, "incarnation": incarnation})
+
+
+def _window_hash(pipeline: Pipeline, window: Window) -> str:
     used = _names_used(pipeline, window)
     return _hash(
         {
-            "version": _VERSION,
+            "version": VERSION,
             **_window(window),
             "partition_key": pipeline.source.partition_key if window.aligned else None,
             **_time(pipeline),

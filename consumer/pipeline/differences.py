@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from consumer.pipeline.durations import format_duration
 from consumer.pipeline.field_rules import format_path
@@ -20,6 +20,32 @@ _Show = Callable[[Any], str]
 def differences(old: str, new: str) -> list[str]:
     """Return lines such as `windows.views.select.n: was count(), is now count(page)`; none if nothing differs."""
     return list(_of_definitions(json.loads(old), json.loads(new)))
+
+
+def window_names(text: str) -> list[str]:
+    """Return the names of the windows that a text tells of."""
+    return [window["window"] for window in json.loads(text)["windows"]]
+
+
+class WindowChanges(NamedTuple):
+    """Names of windows, in the order of their files."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def window_changes(old: str, new: str) -> WindowChanges | None:
+    """Return which windows were added and removed; None if anything else differs, the order of the others included."""
+    before, after = json.loads(old), json.loads(new)
+    was = {window["window"]: window for window in before.pop("windows")}
+    now = {window["window"]: window for window in after.pop("windows")}
+    kept = [name for name in was if name in now]
+    same = before == after and kept == [name for name in now if name in was]
+    if not same or any(was[name] != now[name] for name in kept):
+        return None
+    return WindowChanges(
+        added=tuple(name for name in now if name not in was), removed=tuple(name for name in was if name not in now)
+    )
 
 
 def _of_definitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import textwrap
+from collections.abc import Mapping
 
 from consumer.pipeline.canonical import to_text
 from consumer.pipeline.durations import duration_in_words
@@ -16,6 +17,7 @@ from consumer.pipeline.model import (
     FileSink,
     FirehoseSink,
     Pipeline,
+    Removal,
     S3Sink,
     SinkTarget,
     SqsSink,
@@ -244,7 +246,14 @@ def _state(pipeline: Pipeline) -> list[str]:
     wait = f"at most {duration_in_words(state.emit_delay_ms)}" if state.emit_delay_ms else "no time at all"
     place = f"Kept in the DynamoDB table {state.table}, {_snapshots(state.bucket)}"
     pace = f"Committed every {duration_in_words(state.commit_interval_ms)}."
-    return [place, f"{pace} A row is sent when it is committed: it waits {wait} for that."]
+    removed = [f"{_REMOVALS[word]}: {name}." for name, word in state.removed_windows]
+    return [place, f"{pace} A row is sent when it is committed: it waits {wait} for that.", *removed]
+
+
+_REMOVALS: Mapping[Removal, str] = {
+    "flush": "Of a window that is not in the file any more, what is open is emitted as it is",
+    "drop": "Of a window that is not in the file any more, what is open is thrown away",
+}
 
 
 def _snapshots(bucket: str | None) -> str:

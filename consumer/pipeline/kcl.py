@@ -29,6 +29,8 @@ _NUMBERS = (
     "idleTimeBetweenReadsInMillis",
     "failoverTimeMillis",
     "leaseAssignmentIntervalMillis",
+    "varianceBalancingFrequency",
+    "workerMetricsReporterFreqInMillis",
     "parentShardPollIntervalMillis",
     "reBalanceThresholdPercentage",
     "logWarningForTaskAfterMillis",

@@ -253,17 +253,23 @@ class SinkRoute:
     windows: tuple[str, ...] | None
 
 
+Removal = OneOf["flush", "drop"]
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Where state lives, how often it is committed, how long a result may wait.
 
     Items are in the DynamoDB table; what is too large for one is in the S3 bucket, or in the table too (None).
+    `removed_windows` names windows that are not in the file any more, each with what becomes of what is open of it:
+    flush: it is emitted, as at the end of the input; drop: it is thrown away.
     """
 
     table: str
     bucket: str | None
     commit_interval_ms: int
     emit_delay_ms: int
+    removed_windows: tuple[tuple[str, Removal], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +289,7 @@ class Worker:
     """`identifier` None means: POD_NAME, then the host name. `kcl` holds extra properties of the daemon.
 
     `on_stop`: whether a worker that is told to stop keeps its leases, to have them at once when it comes back, or gives
-    them free for others.
+    them to the others.
     """
 
     application: str

@@ -273,7 +273,10 @@ class SinkPart(TargetPart):
 
 
 class StatePart(Part):
-    """Where the state lives and how often it is committed. `bucket` None means: all of it in the table."""
+    """Where the state lives, how often it is committed, and what becomes of windows that are no longer in the file.
+
+    `bucket` None means: all of it in the table.
+    """
 
     table: TableName
     bucket: BucketName | None = _optional()
@@ -282,6 +285,10 @@ class StatePart(Part):
     on_gap: Annotated[
         str, Choice(("refuse",), {"continue": "write `on_gap: refuse`; a gap in the input then stops the shard"})
     ] = default("refuse")
+    removed_windows: Annotated[
+        dict[str, Annotated[Literal["flush", "drop"], Choice(("flush", "drop"))]],
+        Field(json_schema_extra={"propertyNames": {"pattern": f"^{WINDOW_NAME}$"}}),
+    ] = Field(default={})
 
 
 class LimitsPart(Part):

@@ -102,6 +102,7 @@ class _Checker:
         check_limits(self._file)
         check_sinks(self._file)
         self._tables()
+        self._removed_windows()
         for name, path in self._file.keys(("worker", "kcl")):
             self._file.refuse(path, check_property(name), at_key=True)
             self._file.refuse(path, check_value(name, self._file.at(*path)))
@@ -300,6 +301,14 @@ class _Checker:
                 f"`{shorten(str(table))}` is a table of the Kinesis Client Library for the application "
                 f"`{shorten(application)}`: choose another name",
             )
+
+    def _removed_windows(self) -> None:
+        windows = dict(self._file.keys(("windows",)))
+        for name, path in self._file.keys(("state", "removed_windows")):
+            self._name(path, name, WINDOW_NAME)
+            if name in windows:
+                remedy = "take it out here, or there"
+                self._file.refuse(path, f"the window is not removed, it stands in `windows`: {remedy}", at_key=True)
 
     # Helpers
 

@@ -11,6 +11,7 @@ from consumer.pipeline.schema import SINK_KINDS
 from consumer.pipeline.wording import shorten, suggestion
 
 _ONE_SINK = "one kind of sink"
+_NAME_IT = "name it in `windows` of a sink, or give one without"
 
 
 def check_sinks(file: Inspection) -> None:
@@ -39,10 +40,11 @@ def _check_targets(file: Inspection, sinks: list[Any]) -> None:
 
 def _check_routes(file: Inspection, sinks: list[Any]) -> bool:
     """Check the names in `windows` of sinks; False if it is not known which windows they mean."""
-    known = [name for name, _ in file.keys(("windows",))]
+    there = [name for name, _ in file.keys(("windows",))]
+    known = [*there, *(name for name, _ in file.keys(("state", "removed_windows")))]
     certain = isinstance(file.at("windows"), dict)
     for number, sink in enumerate(sinks):
-        names = sink.get("windows", known) if isinstance(sink, dict) else None
+        names = sink.get("windows", there) if isinstance(sink, dict) else None
         if not isinstance(names, list) or names == [] or tree.is_broken_below(file.root, ("sinks", number)):
             certain = False
             continue
@@ -50,7 +52,7 @@ def _check_routes(file: Inspection, sinks: list[Any]) -> bool:
             path: Path = ("sinks", number, "windows", index)
             if name in names[:index]:
                 file.refuse(path, f"`{shorten(str(name))}` stands twice")
-            elif known and isinstance(name, str) and name not in known:
+            elif there and isinstance(name, str) and name not in known:
                 certain = False
                 file.refuse(path, f"there is no window `{shorten(name)}`{suggestion(name, known)}")
     return certain
@@ -62,6 +64,7 @@ def _check_coverage(file: Inspection, sinks: list[Any]) -> None:
     taken = {name for sink in sinks for name in sink["windows"] if isinstance(name, str)}
     for name, path in file.keys(("windows",)):
         if name not in taken:
-            file.refuse(
-                path, "no sink takes this window: name it in `windows` of a sink, or give one without", at_key=True
-            )
+            file.refuse(path, f"no sink takes this window: {_NAME_IT}", at_key=True)
+    for name, path in file.keys(("state", "removed_windows")):
+        if name not in taken and file.at(*path) == "flush":
+            file.refuse(path, f"no sink takes what is flushed of this window: {_NAME_IT}", at_key=True)

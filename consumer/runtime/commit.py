@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 
 from consumer.core.processor import Outcome, Processor
 from consumer.errors import CorruptStateError, FencedError, RefusedError, RetryableError
 from consumer.records import HashRange, Position, Record, Row
+from consumer.runtime.carrying import carried_over, left_to
 from consumer.runtime.compaction import Compaction
 from consumer.runtime.heap import STATE_HEAP
-from consumer.runtime.surroundings import ShardOrigin, Surroundings, check_application
+from consumer.runtime.ledger import LedgerKeeper
+from consumer.runtime.surroundings import ShardOrigin, Surroundings, check_application, check_state
 from consumer.runtime.tidying import Tidying
 from consumer.state.base import (
     FORMAT_VERSION,
@@ -72,6 +75,7 @@ class ShardOwner:
         self._superseded: list[Entry] = []
         self._parents: tuple[str, ...] = ()
         self._tidying = Tidying(around, shard, ())
+        self._ledger = LedgerKeeper(around, shard)
         self._compaction = Compaction(around, shard, lambda: self.mode is Mode.ACTIVE)
         self._pending: list[Row] = []
         self._pending_since: float | None = None
@@ -111,8 +115,12 @@ class ShardOwner:
             self._start(checkpoint)
         else:
             outbox = self._restore(claim.state, checkpoint)
+            self._ledger.committed(self._epoch, claim.state, self._processor)
             # 4. What was stored is sent again: the same ids, the same bytes.
             self._resend(outbox, ended=claim.state.ended)
+            # A state of earlier definitions becomes one of today's, before any record is processed (carrying.py).
+            if self.mode is Mode.ACTIVE:
+                self._carry_over()
         self._tidying = Tidying(self._around, self.shard, self._parents)
         self._tidying.collect_orphans()
         self._around.telemetry.shard_initialised(
@@ -133,6 +141,7 @@ class ShardOwner:
         if stored is None:
             raise RefusedError("the application item has disappeared from the state table; restore it")
         check_application(stored, self._around.application, self._around.program.pipeline.name)
+        self._around = replace(self._around, application=stored)  # of earlier definitions it may know more
 
     def _start(self, checkpoint: Position | None) -> None:
         """Make commit 0: a root starts empty, every other shard with what its parents leave. Nothing else starts."""
@@ -144,21 +153,36 @@ class ShardOwner:
         # Only a beginning needs the stream's word: a shard that has a state may be gone from the stream.
         self._origin = self._retrying("load", lambda: self._around.lineage.origin(self.shard))
         program, range_ = self._around.program, self._origin.hash_range
+        rows: list[Row] = []
         if self.shard in self._around.application.roots:
             self._processor = Processor(program, self.shard, self._generation, hash_range=range_)
         else:
             self._parents = self._origin.parents
-            parents = [ShardOwner(self._around, parent).close_ended(heir=self.shard) for parent in self._parents]
-            if not parents:
+            ended = [ShardOwner(self._around, parent).close_ended(heir=self.shard) for parent in self._parents]
+            if not ended:
                 raise RefusedError(
                     f"{self.shard} has no parents and was not there when the application started; give the pipeline a "
                     "new name (and worker.application) to start afresh, from all shards that exist then"
                 )
+            left = [left_to(self._around, self.shard, range_, parent) for parent in ended]
+            rows = [row for _, flushed in left for row in flushed]
             self._processor = Processor.inherit(
-                program, self.shard, self._generation, hash_range=range_, parents=parents
+                program, self.shard, self._generation, hash_range=range_, parents=[parent for parent, _ in left]
             )
         self.mode = Mode.ACTIVE
-        self._write_commit([], ended=False)
+        self._commit_at_init(rows)
+
+    def _carry_over(self) -> None:
+        for processor, rows in carried_over(self._around, self.shard, self._processor):
+            self._processor = processor
+            self._commit_at_init(rows)
+
+    def _commit_at_init(self, rows: Sequence[Row]) -> None:
+        """Make a commit, and send the rows of windows that were removed: a later commit records that."""
+        self._write_commit(rows, ended=False)
+        if rows:
+            self._send(rows)
+            self._unacknowledged = True
 
     def close_ended(self, *, heir: str) -> Processor:
         """Return the state of an ended shard for a child, when all its rows have been sent; RefusedError if it lacks.
@@ -196,14 +220,16 @@ class ShardOwner:
         )
 
     def _restore(self, state: ShardState, checkpoint: Position | None) -> Sequence[Row]:
-        self._check_state(state, checkpoint)
+        check_state(self.shard, state, self._around.application, checkpoint)
         entries = [state.inline] if state.inline is not None else [self._read(e) for e in state.manifest]
         if hashlib.sha256(entries[-1]).hexdigest() != state.sha256:
             raise CorruptStateError(f"the snapshot of {self.shard} does not match the hash in its state item")
         range_ = HashRange(*map(int, state.hash_range))
+        around = self._around
+        program = around.programs.of(state.definitions, around.application, around.program)
         with STATE_HEAP.paused():
             self._processor, outbox = Processor.restore(
-                self._around.program, self.shard, self._generation, entries, hash_range=range_
+                program, self.shard, self._generation, entries, hash_range=range_
             )
         if self._processor.position != state.position:
             raise RefusedError(f"the snapshot of {self.shard} is not at the position its state item names")
@@ -215,18 +241,6 @@ class ShardOwner:
 
     def _read(self, entry: Entry) -> bytes:
         return self._retrying("load", lambda: self._around.store.get_object(entry))
-
-    def _check_state(self, state: ShardState, checkpoint: Position | None) -> None:
-        application = self._around.application
-        if state.definitions != application.definitions or state.generation != application.generation:
-            raise RefusedError(f"the state of {self.shard} belongs to another definition or generation")
-        if state.stream_created_ms != application.stream_created_ms:
-            raise RefusedError(f"the state of {self.shard} belongs to another stream of the same name")
-        if checkpoint is not None and (state.position is None or checkpoint > state.position):
-            raise RefusedError(
-                f"the lease table is ahead of the state of {self.shard}: records between the two are possibly lost. "
-                "Set the lease's checkpoint back to TRIM_HORIZON (records already counted are skipped)"
-            )
 
     def _resend(self, outbox: Sequence[Row], *, ended: bool) -> None:
         if outbox:
@@ -266,6 +280,7 @@ class ShardOwner:
         idle shard would commit for ever.
         """
         assert self.mode is Mode.ACTIVE
+        self._ledger.look()  # for decisions before this one: perhaps nothing is left that would lead to a commit
         processor, before_ms = self._processor, self._processor.watermark_ms
         if not self._open_count():
             return None
@@ -274,6 +289,7 @@ class ShardOwner:
             return None  # the events are ahead of the clock
         self._changed = True
         self._keep(outcome.rows)
+        self._ledger.decided(processor)
         self._around.telemetry.idle_advanced(
             shard=self.shard, watermark_ms=processor.watermark_ms, position=processor.position
         )
@@ -287,6 +303,11 @@ class ShardOwner:
             self._pending_since = self._around.clock.monotonic()
         self._pending += rows
         self._pending_bytes += sum(len(row.data) for row in rows)
+
+    @property
+    def hash_range(self) -> HashRange:
+        """Return the shard's hash keys, known from INIT on."""
+        return self._origin.hash_range
 
     @property
     def processor(self) -> Processor:
@@ -334,8 +355,7 @@ class ShardOwner:
         # 5. The source's checkpoint may lag the state, never lead it, nor what this lease was given.
         position = self._processor.position
         if not ended and position is not None and self._delivered is not None:
-            done = checkpoint(min(position, self._delivered))
-            self._changed = self._changed or not done
+            self._changed = not checkpoint(min(position, self._delivered))
         # 6. The next commit records that the outbox was delivered; an ended state does so now.
         if ended and outbox:
             self._write_commit([], ended=True, was_ended=True)
@@ -353,6 +373,7 @@ class ShardOwner:
             self.commit(checkpoint)
         if self._unacknowledged:
             self.commit(checkpoint)
+        self._ledger.flush()
 
     def _write_commit(self, outbox: Sequence[Row], *, ended: bool, was_ended: bool = False) -> None:
         """Do steps 1 to 3. Commit 0 is an ordinary commit with another condition."""
@@ -384,12 +405,15 @@ class ShardOwner:
             hash_range=(str(self._origin.hash_range.first), str(self._origin.hash_range.last)),
             parents=self._parents,
             stream_created_ms=around.application.stream_created_ms,
-            definitions=around.application.definitions,
+            definitions=self._processor.program.definitions,
             generation=self._generation,
             format_version=FORMAT_VERSION,
             inline=data if inline else None,
             manifest=manifest,
             sha256=hashlib.sha256(data).hexdigest(),
+            committed_at_ms=around.clock.now_ms(),
+            outbox_rows=len(outbox),
+            due_ms=self._processor.next_due_ms,
         )
         # 3. Fence.
         self._fence(state, was_ended=was_ended)
@@ -398,6 +422,7 @@ class ShardOwner:
         self._state_bytes = len(data) if inline else sum(entry.size for entry in manifest)
         self._changed = self._unacknowledged = False
         self._last_commit = around.clock.monotonic()
+        self._ledger.committed(self._epoch, state, self._processor)
         around.telemetry.committed(
             shard=self.shard,
             commit_no=commit_no,
@@ -412,8 +437,8 @@ class ShardOwner:
         return sum(self._processor.open_groups().values())
 
     def _base_is_due(self) -> bool:
-        """Tell whether to write everything: a small state, or one in a format whose entries cannot be merged."""
-        return self._open_count() <= SMALL_STATE_GROUPS or self._processor.is_of_older_format
+        """Tell whether to write everything: a small state, or one whose stored entries nothing can follow."""
+        return self._open_count() <= SMALL_STATE_GROUPS or self._processor.needs_base
 
     def _fence(self, state: ShardState, *, was_ended: bool) -> None:
         """Replace the state item, or find out for sure that another owner has it."""

@@ -10,15 +10,18 @@ the store by then. Its name bears this owner's epoch, and a number that COMMITS_
 to refer to it has no higher number, as `state/base.py` demands, so nobody takes it for an orphan before; left behind
 by a crash, or written by an owner that is fenced, it is one for the next owner. The numbers of background merges are
 odd, those of merges that a commit waits for even: what the one gives up, and deletes who knows when, the other cannot
-have written anew under the same name.
+have written anew under the same name. A merge that fails starts anew after some commit; what it may have left in the
+store is deleted before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
+from typing import NamedTuple
 
 from consumer.core.merging import merge
 from consumer.errors import StreamgaugeError
@@ -64,6 +67,9 @@ class Compaction:
         self._shard = shard
         self._wanted = wanted
         self._merge: _Merge | None = None
+        self._last_number = 0
+        self._failed: set[Attempt] = set()
+        """What merges that have failed may have written."""
 
     def start(self, manifest: tuple[Entry, ...], *, epoch: int, commit_no: int) -> None:
         """Have neighbours merged if it is time for that, and nothing else is being merged. Called after a commit."""
@@ -71,8 +77,10 @@ class Compaction:
             return
         run = due(manifest)
         if run:
-            number = (commit_no + COMMITS_MAX) | 1
-            self._merge = _Merge(self._around, self._shard, run, epoch, number, self._wanted)
+            # No number comes twice: what is deleted of a failed merge, who knows when, is never written anew.
+            number = self._last_number = max((commit_no + COMMITS_MAX) | 1, self._last_number + 2)
+            left = Leftovers(self._around, self._shard, epoch, self._failed)
+            self._merge = _Merge(self._around, self._shard, run, epoch, number, self._wanted, left)
             self._around.in_background(self._merge)
 
     def take_up(self, manifest: tuple[Entry, ...], *, epoch: int, commit_no: int) -> tuple[Entry, ...]:
@@ -118,7 +126,39 @@ class Compaction:
         if can_be_taken_up and not merging.has_failed():
             return []
         self._merge = None
+        if merging.has_failed() and merging.attempt is not None:
+            self._failed.add(merging.attempt)
         return merging.give_up()
+
+
+class Attempt(NamedTuple):
+    """What a merge was about to write. Commits may have the same number, but never the same bytes."""
+
+    number: int
+    sha256: str
+
+
+class Leftovers:
+    """What failed merges of an owner have left in the store: a whole entry without an answer, or a part of one.
+
+    `failed` is what they may have written, and emptied here.
+    """
+
+    def __init__(self, around: Surroundings, shard: str, epoch: int, failed: set[Attempt]) -> None:
+        self._around = around
+        self._shard = shard
+        self._epoch = epoch
+        self._failed = failed
+
+    def delete(self) -> None:
+        """Delete them, in the background: a failed write may have cost as much as the state, and others will follow."""
+        if not self._failed:
+            return
+        store = self._around.store
+        found = store.list_objects(self._shard, self._around.application.generation)
+        mine = [one for one in found if one.epoch == self._epoch]
+        store.delete_objects([one.entry for one in mine if (one.commit_no, one.entry.sha256) in self._failed])
+        self._failed.clear()
 
 
 class _Merge:
@@ -128,15 +168,24 @@ class _Merge:
     """
 
     def __init__(
-        self, around: Surroundings, shard: str, run: tuple[Entry, ...], epoch: int, number: int, wanted: Wanted
+        self,
+        around: Surroundings,
+        shard: str,
+        run: tuple[Entry, ...],
+        epoch: int,
+        number: int,
+        wanted: Wanted,
+        leftovers: Leftovers,
     ) -> None:
         self.run = run
         self.number = number
         self.entry: Entry | None = None
+        self.attempt: Attempt | None = None
         self._around = around
         self._shard = shard
         self._epoch = epoch
         self._wanted_by_owner = wanted
+        self._leftovers = leftovers
         self._lock = threading.Lock()
         self._is_given_up = False
         self._error: Exception | None = None
@@ -152,10 +201,12 @@ class _Merge:
 
     def _do(self) -> None:
         store = self._around.store
+        self._leftovers.delete()
         data = merge([store.get_object(entry) for entry in self.run])
         if not self._is_wanted():
             return
         generation = self._around.application.generation
+        self.attempt = Attempt(self.number, hashlib.sha256(data).hexdigest())
         entry = store.put_object(self._shard, generation, self._epoch, self.number, data)
         with self._lock:
             if self._is_wanted():

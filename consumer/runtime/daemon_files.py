@@ -31,7 +31,16 @@ DEFAULTS: Mapping[str, str] = {
     "maxRecords": "10000",
     "idleTimeBetweenReadsInMillis": "1000",
     "failoverTimeMillis": "10000",
-    "leaseAssignmentIntervalMillis": "10000",
+    # How often the leader looks for leases that nobody has or renews; twice as often each worker looks for new ones.
+    # Child shards, and those of a worker that is gone, wait for both. Each look of the leader reads the lease table.
+    "leaseAssignmentIntervalMillis": "2000",
+    # The leader balances the load at each so many looks, by default every third: every half a minute. It is a pause for
+    # the shards that move.
+    "varianceBalancingFrequency": "15",
+    # How often a worker reports that it is alive. Twice that after its last report it counts as dead. By default every
+    # 30 s: leases that a dead worker has not renewed are given to it again, for it counts as alive, and idle. It must
+    # count as dead before its leases expire, which is less than the fail-over time after its end.
+    "workerMetricsReporterFreqInMillis": "2000",
     # How often a child shard looks whether its parents have ended; by default every ten seconds.
     "parentShardPollIntervalMillis": "1000",
     "reBalanceThresholdPercentage": "30",
@@ -47,6 +56,12 @@ DEFAULTS: Mapping[str, str] = {
     "timeoutInSeconds": "86400",
 }
 """What `worker.kcl` of the pipeline file may override, except the credentials."""
+
+
+def setting_ms(extra: Iterable[tuple[str, str]], name: str) -> int:
+    """Return a number of DEFAULTS, or what `worker.kcl` puts in its place."""
+    return int(dict(extra).get(name, DEFAULTS[name]))
+
 
 _SOCKET_PATH_BYTES_MAX = 100
 """The kernel's limit is 108 on Linux and 104 elsewhere, with the final zero."""
@@ -141,7 +156,7 @@ def render_properties(properties: Mapping[str, str]) -> str:
 def render_log_configuration(level: str) -> str:
     """Return the logback configuration: JSON lines on standard error, from `level` on (one of daemon_log.LEVELS)."""
     assert level in daemon_log.LEVELS
-    raised = "" if daemon_log.at_least("INFO", level) else "".join(map(_logger_at_info, _MARKER_LOGGERS))
+    raised = "" if daemon_log.at_least("INFO", level) else _logger_at_info(daemon_log.SCHEDULER)
     return f"""<configuration>
   <statusListener class="ch.qos.logback.core.status.NopStatusListener"/>
   <appender name="stderr" class="ch.qos.logback.core.ConsoleAppender">
@@ -151,9 +166,6 @@ def render_log_configuration(level: str) -> str:
 {raised}  <root level="{level}"><appender-ref ref="stderr"/></root>
 </configuration>
 """
-
-
-_MARKER_LOGGERS = (daemon_log.SCHEDULER, daemon_log.MULTILANG)
 
 
 def _logger_at_info(name: str) -> str:

@@ -1,7 +1,7 @@
 """The daemon's log: lines of its JSON encoder, and whatever else the Java process writes.
 
-The daemon is configured to log the level asked for, and two of its loggers at INFO at least: they tell what its
-exit status does not (it ends with 0 after a failed initialisation, too).
+The daemon is configured to log the level asked for, and one of its loggers at INFO at least: it tells what the
+exit status does not (which is 0 after a failed initialisation, too).
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 SCHEDULER = "software.amazon.kinesis.coordinator.Scheduler"
-MULTILANG = "software.amazon.kinesis.multilang.MultiLangDaemon"
 INITIALISED = (SCHEDULER, "Initialization complete. Starting worker loop.")
-DRAINED = (MULTILANG, "Process shutdown is complete.")
 
 LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR")
 PLAIN_LOGGER = "java"
@@ -38,7 +36,7 @@ class DaemonLine(NamedTuple):
 
     @property
     def marker(self) -> tuple[str, str]:
-        """Return what INITIALISED and DRAINED are compared with."""
+        """Return what INITIALISED is compared with."""
         return (self.logger, self.message)
 
     def __str__(self) -> str:

@@ -44,8 +44,9 @@ class RelayListener:
     """Listens in `directory` from `start` to `close`.
 
     `on_shard(input, output)` runs in a new thread for each shard; both files are buffered, so flush what must go
-    out. `on_failure` gets what escapes it (also a failure of the listener itself), `on_reject` a sentence about a
-    rejected connection; both are called from the listener's threads.
+    out. `on_released` is called in that thread when the shard's relay has been let go. `on_failure` gets what escapes
+    (also a failure of the listener itself), `on_reject` a sentence about a rejected connection; both are called from
+    the listener's threads.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class RelayListener:
         directory: Path,
         on_shard: Callable[[BinaryIO, BinaryIO], None],
         *,
+        on_released: Callable[[], None],
         on_failure: Callable[[BaseException], None],
         on_reject: Callable[[str], None],
     ) -> None:
         self.path = directory / SOCKET_NAME
         self._on_shard = on_shard
+        self._on_released = on_released
         self._on_failure = on_failure
         self._on_reject = on_reject
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -124,6 +127,7 @@ class RelayListener:
             with contextlib.suppress(BrokenPipeError):  # an answer to a daemon that is gone
                 to_daemon.close()
         _release(connection)
+        self._on_released()
 
 
 def _release(connection: socket.socket) -> None:

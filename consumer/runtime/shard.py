@@ -7,18 +7,18 @@ batch was processed when it was not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from consumer.core.counts import Counts
-from consumer.core.processor import Outcome
 from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedError, RetryableError
 from consumer.records import Position, Record
+from consumer.runtime.churn import ClaimPace
 from consumer.runtime.commit import Checkpoint, Mode, ShardOwner
 from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.idle import IdleWatch
+from consumer.runtime.misrouting import MisroutingWatch
 from consumer.runtime.retry import StoppedError
 from consumer.runtime.surroundings import Surroundings
+from consumer.runtime.work import Work
 from consumer.sinks.base import DeliveryStopped
 from consumer.sources.multilang import (
     Channel,
@@ -31,7 +31,6 @@ from consumer.sources.multilang import (
     ShutdownRequested,
 )
 from consumer.telemetry.health import Activity
-from consumer.telemetry.shards import Batch
 
 CHECKPOINT_RETRY_SECONDS_MAX = 120.0
 _CHECKPOINT_WAIT_SECONDS = 0.5
@@ -43,30 +42,24 @@ _WAITING = {
 }
 
 
-@dataclass(slots=True)
-class _Work:
-    """What the steps of one message come to. `seconds` are without commits."""
-
-    counts: Counts = field(default_factory=Counts)
-    size_bytes: int = 0
-    seconds: float = 0.0
-
-    def add(self, outcome: Outcome, seconds: float) -> None:
-        """Add a step that took so long."""
-        self.counts.add(outcome.counts)
-        self.size_bytes += outcome.size_bytes
-        self.seconds += seconds
-
-
 class ShardRunner:
     """One lease of one shard, from `initialize` to the end of the conversation.
 
     `failover_seconds` is the daemon's fail-over time: a fenced owner that still has its lease after three of them has
-    a twin.
+    a twin. `pace` and `misrouting` are those of the worker; without them this lease is looked at alone.
     """
 
-    def __init__(self, around: Surroundings, *, failover_seconds: float) -> None:
+    def __init__(
+        self,
+        around: Surroundings,
+        *,
+        failover_seconds: float,
+        pace: ClaimPace | None = None,
+        misrouting: MisroutingWatch | None = None,
+    ) -> None:
         self._around = around
+        self._pace = pace or ClaimPace()
+        self._misrouting = misrouting
         self._silence_seconds_max = 3 * failover_seconds
         self._fence: tuple[float, FencedError] | None = None
         self._idle = IdleWatch.of(around.program.pipeline)
@@ -113,6 +106,7 @@ class ShardRunner:
         self._around.telemetry.activity(shard=shard, activity=Activity.RESTORING)
         owner = ShardOwner(self._around, shard)
         try:
+            self._pace.enter(self._around, shard)
             owner.initialise(_position(message))
         except RefusedError as error:
             owner.mode = Mode.PARKED
@@ -159,29 +153,21 @@ class ShardRunner:
         around = self._around
         around.telemetry.activity(shard=owner.shard, activity=Activity.PROCESSING)
         self._idle.read(message, around.clock.monotonic())
-        work = _Work()
+        work = Work(around.clock)
         try:
             self._work_through(channel, owner, message.records, work)
             self._decide(channel, owner, work)
         finally:
-            self._tell(owner, message, work)
+            newest_ms = message.records[-1].arrival_ms if message.records else None
+            work.tell(around.telemetry, owner, newest_arrival_ms=newest_ms, millis_behind=message.millis_behind_latest)
+        if self._misrouting is not None:
+            self._misrouting.look(owner.shard, work.counts)
         self._commit_if_due(channel, owner)
 
-    def _work_through(self, channel: Channel, owner: ShardOwner, records: Sequence[Record], work: _Work) -> None:
-        """Take all records, and close all that is due by them.
+    def _work_through(self, channel: Channel, owner: ShardOwner, records: Sequence[Record], work: Work) -> None:
+        work.through(owner, records, lambda: self._commit_if_due(channel, owner))
 
-        It may be a million windows, so what a step has closed is committed and sent before the next, if it is much.
-        """
-        clock = self._around.clock
-        while records or owner.processor.closing:
-            started = clock.monotonic()
-            outcome = owner.step(records)
-            work.add(outcome, clock.monotonic() - started)
-            records = records[outcome.taken :]
-            if records or owner.processor.closing:
-                self._commit_if_due(channel, owner)
-
-    def _decide(self, channel: Channel, owner: ShardOwner, work: _Work) -> None:
+    def _decide(self, channel: Channel, owner: ShardOwner, work: Work) -> None:
         """Take an idle decision, if it is time for one, and close what is due by it."""
         clock = self._around.clock
         closes = owner.processor.idle_closes(clock.now_ms())
@@ -192,23 +178,6 @@ class ShardRunner:
         if outcome is not None:
             work.add(outcome, clock.monotonic() - started)
             self._work_through(channel, owner, (), work)
-
-    def _tell(self, owner: ShardOwner, message: ProcessRecords, work: _Work) -> None:
-        """Tell of a message once, in however many steps it was worked through, or was until something went wrong."""
-        processor = owner.processor
-        self._around.telemetry.batch(
-            owner.shard,
-            Batch(
-                counts=work.counts,
-                size_bytes=work.size_bytes,
-                watermark_ms=processor.watermark_ms,
-                position=processor.position,
-                newest_arrival_ms=message.records[-1].arrival_ms if message.records else None,
-                millis_behind=message.millis_behind_latest,
-                open_groups=processor.open_groups(),
-                process_seconds=work.seconds,
-            ),
-        )
 
     def _commit_if_due(self, channel: Channel, owner: ShardOwner) -> None:
         if owner.commit_is_due():

@@ -3,8 +3,10 @@
 Rules
 1. The daemon dies with this process (`launch.py`), so it is started by the main thread, which lives as long.
 2. It has a session of its own: a signal to our process group (Ctrl-C) does not reach it or the relays. A stop is
-   SIGTERM to Java alone; it then asks every shard, and ends when all have answered, at the latest when its grace
-   time is over. If it does not, or has not even initialised, it is killed.
+   SIGTERM to Java alone; it then asks every shard and gives it back. When the last one is given back Java is killed:
+   it has written all that it will write, and KCL 3.1.3 would now wait up to a minute for a shard that has ended, and
+   meanwhile take leases again that it has just let go. Shards that it begins after the stop are left unanswered for
+   that reason. It is killed, too, if that takes longer than its grace time, or it has not even initialised.
 3. What ends this process's work: the end of the daemon, or an exception that left a shard or a callback. The first
    of them decides; after an exception the daemon is killed at once, for the state makes that safe and nothing is to
    be answered any more.
@@ -31,6 +33,7 @@ from typing import BinaryIO, NamedTuple, Self
 
 from consumer.errors import DaemonError
 from consumer.runtime import clock, daemon_log, leftover
+from consumer.runtime.conversations import Conversations
 from consumer.runtime.daemon_files import DaemonConfig, DaemonFiles, write_files
 from consumer.runtime.daemon_log import DaemonLine
 from consumer.runtime.jars import Jars
@@ -56,18 +59,22 @@ OnLog = Callable[[str, str, str, Mapping[str, str]], None]
 class DaemonExit(NamedTuple):
     """How the daemon ended after a stop. `status` is negative for a signal.
 
-    `initialised`: it had begun to work. `drained`: it said that every shard had answered. `killed`: it did not end in
-    time, or had nothing to drain yet. Without `drained` the last batches come again at the next start; nothing is lost.
+    `initialised`: it had begun to work. `drained`: every shard that was worked on had been given back. Without it the
+    daemon was killed, and the last batches come again at the next start; nothing is lost.
     """
 
     status: int
     initialised: bool
     drained: bool
-    killed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _StopRequested:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Drained:
     pass
 
 
@@ -81,7 +88,7 @@ class _Failed:
     error: BaseException
 
 
-_Event = _StopRequested | _Ended | _Failed
+_Event = _StopRequested | _Drained | _Ended | _Failed
 
 
 class Daemon:
@@ -117,11 +124,11 @@ class Daemon:
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._last_errors: collections.deque[str] = collections.deque(maxlen=_LAST_ERRORS_MAX)
         self._initialised = threading.Event()
-        self._drained = threading.Event()
+        self._conversations = Conversations(lambda: self._events.put(_Drained()))
+        self._drained = False
         self._stop_requested = False
         self._grace_seconds = STOP_MARGIN_SECONDS
         self._kill_at: float | None = None
-        self._killed = False
         self._resources = contextlib.ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -155,7 +162,13 @@ class Daemon:
         files = write_files(self._config, self._log_level)
         self._resources.callback(files.remove)
         self._grace_seconds = files.shutdown_grace_ms / 1000 + STOP_MARGIN_SECONDS
-        listener = RelayListener(files.directory, self._run_shard, on_failure=self._fail, on_reject=self._log_rejected)
+        listener = RelayListener(
+            files.directory,
+            self._run_shard,
+            on_released=self._conversations.end,
+            on_failure=self._fail,
+            on_reject=self._log_rejected,
+        )
         self._resources.callback(listener.close)
         listener.start()
         self._process = self._launch(files)
@@ -181,6 +194,10 @@ class Daemon:
                 return self._give_up(event.error)
             if isinstance(event, _StopRequested):
                 self._begin_stop()
+            elif isinstance(event, _Drained):
+                if self._kill_at is not None:  # else its being killed has ended the conversations
+                    self._drained = self.initialised
+                    self._kill()
             elif _reached(self._kill_at):
                 self._kill()
             elif _reached(deadline):
@@ -228,23 +245,19 @@ class Daemon:
         assert self._process is not None
         if not self._stop_requested:
             self._stop_requested = True
-            if not self.initialised:
-                # There is nothing to drain yet, and SIGTERM would use up the whole grace time.
-                self._kill()
-                return
             self._kill_at = clock.monotonic() + self._grace_seconds
             self._process.send_signal(signal.SIGTERM)
+            self._conversations.stop()
 
     def _kill(self) -> None:
         assert self._process is not None
         self._kill_at = None
-        self._killed = True
         self._process.kill()
 
     def _judge(self, status: int) -> DaemonExit:
         if not self._stop_requested:
             raise self._unasked_end(status)
-        return DaemonExit(status, self.initialised, self._drained.is_set(), self._killed)
+        return DaemonExit(status, self.initialised, self._drained)
 
     def _unasked_end(self, status: int) -> DaemonError:
         when = "after" if self.initialised else "before"
@@ -281,7 +294,11 @@ class Daemon:
 
     def _run_shard(self, from_daemon: BinaryIO, to_daemon: BinaryIO) -> None:
         self._initialised.set()
-        self._on_shard(from_daemon, to_daemon)
+        if self._conversations.begin():
+            self._on_shard(from_daemon, to_daemon)
+        else:
+            # To let the relay go would make Java end itself, with the shards that it has yet to ask.
+            self._conversations.wait_until_over()
 
     def _fail(self, error: BaseException) -> None:
         self._events.put(_Failed(error))
@@ -293,6 +310,7 @@ class Daemon:
         status = process.wait()
         reader.join(_READ_REST_SECONDS)
         self._events.put(_Ended(status))
+        self._conversations.finish()
 
     def _read_log(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -312,8 +330,6 @@ class Daemon:
     def _take_line(self, line: DaemonLine) -> None:
         if line.marker == daemon_log.INITIALISED:
             self._initialised.set()
-        elif line.marker == daemon_log.DRAINED:
-            self._drained.set()
         if line.level == "ERROR" or line.logger == daemon_log.PLAIN_LOGGER:
             self._remember(str(line))
         if daemon_log.at_least(line.level, self._log_level):

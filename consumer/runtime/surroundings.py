@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from consumer.core.compile import Program
 from consumer.errors import RefusedError, RetryableError
-from consumer.pipeline.differences import differences
-from consumer.records import HashRange
+from consumer.records import HashRange, Position
+from consumer.runtime.adoption import Programs, changes_since
 from consumer.runtime.retry import until_done
 from consumer.sinks.base import Router
-from consumer.state.base import Application, StateStore
+from consumer.state.base import Application, RunsIn, ShardState, StateStore
 from consumer.telemetry.events import CommitStep, Telemetry
 
 RETRY_SECONDS_MAX = 300.0
 """How long a call to the state store is tried again before the process gives up."""
+_NAMES = {"worker": "workers", "lambda": "AWS Lambda"}
 
 T = TypeVar("T")
 
@@ -73,6 +74,8 @@ class Surroundings:
     clock: Clock
     pause: Callable[[float], bool]
     in_background: Callable[[Callable[[], None]], None] = at_once
+    programs: Programs = field(default_factory=Programs)
+    """Those of earlier definitions."""
 
     def retrying(self, shard: str, step: CommitStep, call: Callable[[], T]) -> T:
         """Call until it works; RetryableError after RETRY_SECONDS_MAX, StoppedError when the worker stops."""
@@ -89,26 +92,46 @@ class Surroundings:
             raise
 
 
-def changes_since(stored: Application, mine: Application) -> str:
-    """Return what has changed in the definitions, to be put behind words; empty if the stored ones are not known."""
-    if not stored.meaning or not mine.meaning:
-        return ""
-    return ": " + "; ".join(differences(stored.meaning, mine.meaning))
-
-
-def check_application(stored: Application, mine: Application, pipeline: str) -> None:
-    """Refuse to work on the state of another stream or of other definitions."""
-    if stored.stream_created_ms != mine.stream_created_ms:
+def check_stream(stored: Application, stream_created_ms: int, pipeline: str) -> None:
+    """Refuse to work on the state of another stream."""
+    if stored.stream_created_ms != stream_created_ms:
         raise RefusedError(
             f"the state of pipeline {pipeline} belongs to a stream that was deleted and created again under the same "
             "name; give the pipeline a new name (and worker.application) to start afresh"
         )
+
+
+def check_runs_in(stored: Application, mine: RunsIn, pipeline: str) -> None:
+    """Refuse to work on what was handed over to the other."""
+    if stored.runs_in != mine:
+        raise RefusedError(
+            f"pipeline {pipeline} runs in {_NAMES[stored.runs_in]}: hand it over with "
+            f"`streamgauge state handover --to {mine} FILE`, or give this one a pipeline name of its own"
+        )
+
+
+def check_application(stored: Application, mine: Application, pipeline: str) -> None:
+    """Refuse to go on when the stream, the definitions or the generation have changed since the worker's start."""
+    check_stream(stored, mine.stream_created_ms, pipeline)
+    check_runs_in(stored, mine.runs_in, pipeline)
     if stored.definitions != mine.definitions:
         raise RefusedError(
-            f"the definitions of pipeline {pipeline} (events, let, where or windows) have changed since its state was "
-            f"made{changes_since(stored, mine)}. Go back to the file as it was; or count everything anew, with "
-            "`streamgauge state reset --yes FILE`; or give the pipeline a new name (and worker.application) to run it "
-            "beside the old one"
+            f"the definitions of pipeline {pipeline} have been changed by a worker with another file"
+            f"{changes_since(mine.meaning, stored.meaning)}. This worker goes on with the shards that it has, and gets "
+            "no others: start it again with that file"
         )
     if stored.generation != mine.generation:
         raise RefusedError("the state was reset while this worker was running; start the worker again")
+
+
+def check_state(shard: str, state: ShardState, application: Application, checkpoint: Position | None) -> None:
+    """Refuse a state of another generation or stream, or one that the source's checkpoint is ahead of."""
+    if state.generation != application.generation:
+        raise RefusedError(f"the state of {shard} belongs to another generation")
+    if state.stream_created_ms != application.stream_created_ms:
+        raise RefusedError(f"the state of {shard} belongs to another stream of the same name")
+    if checkpoint is not None and (state.position is None or checkpoint > state.position):
+        raise RefusedError(
+            f"the lease table is ahead of the state of {shard}: records between the two are possibly lost. "
+            "Set the lease's checkpoint back to TRIM_HORIZON (records already counted are skipped)"
+        )

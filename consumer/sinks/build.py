@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from consumer.pipeline.model import FileSink, FirehoseSink, Pipeline, S3Sink, SinkTarget, SqsSink, StdoutSink
+from consumer.pipeline.model import FileSink, FirehoseSink, Pipeline, S3Sink, SinkRoute, SinkTarget, SqsSink, StdoutSink
 from consumer.records import DEAD_LETTER, LATE
 from consumer.sinks import file, firehose, s3, sqs
 from consumer.sinks.base import Router, Sink
@@ -35,23 +35,28 @@ class Clients:
         )
 
 
-def build_router(pipeline: Pipeline, clients: Clients, stdout: BinaryIO) -> Router:
+def build_router(
+    pipeline: Pipeline, clients: Clients, stdout: BinaryIO, *, former: frozenset[str] = frozenset()
+) -> Router:
     """Make the pipeline's sinks; targets that are equal share one, in S3 one an output.
 
-    SinkError if one cannot be opened.
+    `former` names windows that are not in the file any more, but of which rows may have to be sent: where no sink takes
+    them, all do. SinkError if one cannot be opened.
     """
     make = _Maker(clients, stdout)
     routes = {
-        window.name: [
-            make.sink(route.target, window.name)
-            for route in pipeline.sinks
-            if route.windows is None or window.name in route.windows
-        ]
+        window.name: [make.sink(route.target, window.name) for route in _routes(pipeline, window.name)]
         for window in pipeline.windows
     }
+    for name in sorted(former - routes.keys()):
+        routes[name] = [make.sink(route.target, name) for route in _routes(pipeline, name) or pipeline.sinks]
     for output, target in ((LATE, pipeline.late), (DEAD_LETTER, pipeline.dead_letter)):
         routes[output] = [] if target is None else [make.sink(target, output)]
     return Router(routes)
+
+
+def _routes(pipeline: Pipeline, window: str) -> Sequence[SinkRoute]:
+    return [route for route in pipeline.sinks if route.windows is None or window in route.windows]
 
 
 class _Maker:

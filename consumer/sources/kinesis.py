@@ -67,16 +67,16 @@ class ShardInfo:
 
 def describe(client: KinesisClient, stream: str) -> StreamInfo:
     """Return what the stream (a name or an ARN) is; SetupError if it is not there or may not be described."""
-    answer = _call(client.describe_stream_summary, stream, "DescribeStreamSummary", _address(stream))
-    summary = _member(answer, "StreamDescriptionSummary", stream)
-    created: dt.datetime = _member(summary, "StreamCreationTimestamp", stream)
+    answer = call(client.describe_stream_summary, stream, "DescribeStreamSummary", address(stream))
+    summary = member(answer, "StreamDescriptionSummary", stream)
+    created: dt.datetime = member(summary, "StreamCreationTimestamp", stream)
     return StreamInfo(
-        name=_member(summary, "StreamName", stream),
-        arn=_member(summary, "StreamARN", stream),
-        status=_member(summary, "StreamStatus", stream),
+        name=member(summary, "StreamName", stream),
+        arn=member(summary, "StreamARN", stream),
+        status=member(summary, "StreamStatus", stream),
         created_ms=round(created.timestamp() * 1000),
-        retention_hours=_member(summary, "RetentionPeriodHours", stream),
-        open_shards=_member(summary, "OpenShardCount", stream),
+        retention_hours=member(summary, "RetentionPeriodHours", stream),
+        open_shards=member(summary, "OpenShardCount", stream),
         # Present for on-demand streams only: all others go by the partition key.
         ignores_partition_keys=summary.get("RecordDistributionStrategy") == "AUTO",
     )
@@ -86,11 +86,11 @@ def list_shards(
     client: KinesisClient, stream: str, shard_filter: Mapping[str, Any] | None = None
 ) -> tuple[ShardInfo, ...]:
     """Return all shards that the filter (as ListShards takes it) lets through, in the order of the service."""
-    request = {**_address(stream), **({"ShardFilter": shard_filter} if shard_filter else {})}
+    request = {**address(stream), **({"ShardFilter": shard_filter} if shard_filter else {})}
     shards: list[ShardInfo] = []
     while request:
-        answer = _call(client.list_shards, stream, "ListShards", request)
-        shards += [_shard(shard, stream) for shard in _member(answer, "Shards", stream)]
+        answer = call(client.list_shards, stream, "ListShards", request)
+        shards += [_shard(shard, stream) for shard in member(answer, "Shards", stream)]
         # The last page has no token; a token stands alone in the next request.
         request = {"NextToken": answer["NextToken"]} if answer.get("NextToken") else {}
     return tuple(shards)
@@ -115,11 +115,13 @@ def roots(client: KinesisClient, stream: str, start_seconds: int | None) -> tupl
     return shards
 
 
-def _address(stream: str) -> dict[str, Any]:
+def address(stream: str) -> dict[str, Any]:
+    """Return how a request names a stream, given by its name or its ARN."""
     return {"StreamARN" if stream.startswith("arn:") else "StreamName": stream}
 
 
-def _call(operation: Any, stream: str, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+def call(operation: Any, stream: str, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Make a call; RetryableError, or SetupError with the remedy."""
     try:
         answer: Mapping[str, Any] = operation(**request)
     except aws.CALL_ERRORS as error:
@@ -133,7 +135,8 @@ def _remedy(error: Exception, name: str) -> str:
     return "Create the stream, or correct its name in source.stream, the region, the account or the endpoint."
 
 
-def _member(answer: Mapping[str, Any], name: str, stream: str) -> Any:
+def member(answer: Mapping[str, Any], name: str, stream: str) -> Any:
+    """Return what must be in an answer; RetryableError if it is not."""
     try:
         return answer[name]
     except KeyError as error:
@@ -141,13 +144,13 @@ def _member(answer: Mapping[str, Any], name: str, stream: str) -> Any:
 
 
 def _shard(shard: Mapping[str, Any], stream: str) -> ShardInfo:
-    hashes = _member(shard, "HashKeyRange", stream)
-    numbers = _member(shard, "SequenceNumberRange", stream)
-    _member(numbers, "StartingSequenceNumber", stream)
+    hashes = member(shard, "HashKeyRange", stream)
+    numbers = member(shard, "SequenceNumberRange", stream)
+    member(numbers, "StartingSequenceNumber", stream)
     return ShardInfo(
-        id=_member(shard, "ShardId", stream),
+        id=member(shard, "ShardId", stream),
         parent=shard.get("ParentShardId"),
         adjacent_parent=shard.get("AdjacentParentShardId"),
-        hash_range=(_member(hashes, "StartingHashKey", stream), _member(hashes, "EndingHashKey", stream)),
+        hash_range=(member(hashes, "StartingHashKey", stream), member(hashes, "EndingHashKey", stream)),
         closed="EndingSequenceNumber" in numbers,
     )

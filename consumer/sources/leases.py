@@ -1,7 +1,7 @@
 """The few rows of the daemon's own tables that a worker touches, in the daemon's format (KCL 3.1).
 
 `<application>` is the lease table, one row a shard; `<application>-CoordinatorState` holds the lock of the leader,
-which lists the shards and hands out the leases.
+which lists the shards and hands out the leases; `<application>-WorkerMetricStats` tells when each worker last reported.
 """
 
 from __future__ import annotations
@@ -96,20 +96,25 @@ def prepare(
 
 def read(client: DynamoDBClient, application: str) -> Mapping[str, Lease] | None:
     """Return all leases by shard, in order, each as it was at some moment of the call; None if there is no table."""
-    found: dict[str, Lease] = {}
+    items = _scan(client, application)
+    return None if items is None else dict(sorted((lease.shard, lease) for lease in map(_lease, items)))
+
+
+def _scan(client: DynamoDBClient, table: str) -> list[Any] | None:
+    items: list[Any] = []
     start: dict[str, Any] = {}
     while True:
         try:
-            answer = client.scan(TableName=application, ConsistentRead=True, **start)
+            answer = client.scan(TableName=table, ConsistentRead=True, **start)
         except aws.CALL_ERRORS as error:
             if code_of(error) == _NO_TABLE:
                 return None
-            raise aws.translate(error, f"table {application}", _REMEDY) from error
+            raise aws.translate(error, f"table {table}", _REMEDY) from error
         if "Items" not in answer:
-            raise RetryableError(f"table {application}: an answer without Items (cut off on the way)")
-        found |= {lease.shard: lease for lease in map(_lease, answer["Items"])}
+            raise RetryableError(f"table {table}: an answer without Items (cut off on the way)")
+        items += answer["Items"]
         if "LastEvaluatedKey" not in answer:
-            return dict(sorted(found.items()))
+            return items
         start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
 
@@ -177,30 +182,66 @@ def finish_handover(client: DynamoDBClient, application: str, lease: Lease) -> b
     )
 
 
-def release(client: DynamoDBClient, application: str, identifier: str) -> int:
-    """Give free the leases that a worker holds; return how many. Its leader's lock too: the others choose anew.
+def leave(client: DynamoDBClient, application: str, identifier: str) -> None:
+    """Let go what others wait for after a worker's end: its leader's lock, and leases that it was to hand over.
 
-    The daemon never does so: others would take the leases only when they have not been renewed for the fail-over time.
-    Call it when the worker's daemon has ended.
+    The lock would stand for two minutes. Call it when the worker's daemon has ended.
     """
-    held = [
-        lease
-        for lease in (read(client, application) or {}).values()
-        if lease.owner == identifier and lease.checkpoint != _SHARD_END
-    ]
-    released = 0
-    for lease in held:
-        released += _done_unless(
-            {_CONDITION_FAILED},
-            client.update_item,
-            TableName=application,
-            Key={"leaseKey": {"S": lease.shard}},
-            UpdateExpression="REMOVE leaseOwner",
-            ConditionExpression="leaseOwner = :me AND leaseCounter = :counter",
-            ExpressionAttributeValues={":me": {"S": identifier}, ":counter": {"N": str(lease.counter)}},
-        )
     release_leader(client, application, identifier)
+    leases = (read(client, application) or {}).values()
+    for lease in [lease for lease in leases if lease.from_owner == identifier]:
+        finish_handover(client, application, lease)
+
+
+def release(client: DynamoDBClient, application: str, identifier: str, alive_since_seconds: int) -> int:
+    """Give the leases that a worker holds to the other workers, evenly; return how many.
+
+    The daemon never does so: others would take the leases only when they have not been renewed for the fail-over time,
+    and the leader might give them back to this worker, which counts as alive for a while, and idle. So its report is
+    deleted first. Others are alive that have reported at that time or later (epoch seconds); if none is, the leases
+    become nobody's. Call it when the worker's daemon has ended.
+    """
+    others = _live_workers(client, application, alive_since_seconds) - {identifier}
+    _delete_report(client, application, identifier)
+    present = (read(client, application) or {}).values()
+    loads = {other: sum(lease.owner == other for lease in present) for other in sorted(others)}
+    released = 0
+    for lease in present:
+        if lease.owner == identifier and lease.checkpoint != _SHARD_END:
+            heir = min(loads, key=loads.__getitem__, default=None)
+            released += _give(client, application, lease, heir)
+            if heir is not None:
+                loads[heir] += 1
     return released
+
+
+def _give(client: DynamoDBClient, application: str, lease: Lease, heir: str | None) -> bool:
+    """Give a lease to a worker, as the leader does, or to nobody; return whether it was as it was read."""
+    given = "SET leaseOwner = :heir, leaseCounter = leaseCounter + :one REMOVE checkpointOwner"
+    values = {":heir": {"S": heir}, ":one": {"N": "1"}}
+    return _done_unless(
+        {_CONDITION_FAILED},
+        client.update_item,
+        TableName=application,
+        Key={"leaseKey": {"S": lease.shard}},
+        UpdateExpression="REMOVE leaseOwner" if heir is None else given,
+        ConditionExpression="leaseOwner = :me AND leaseCounter = :counter",
+        ExpressionAttributeValues={
+            ":me": {"S": lease.owner},
+            ":counter": {"N": str(lease.counter)},
+            **({} if heir is None else values),
+        },
+    )
+
+
+def _live_workers(client: DynamoDBClient, application: str, since_seconds: int) -> set[str]:
+    items = _scan(client, f"{application}-WorkerMetricStats") or ()
+    return {item["wid"]["S"] for item in items if "lut" in item and int(item["lut"]["N"]) >= since_seconds}
+
+
+def _delete_report(client: DynamoDBClient, application: str, identifier: str) -> None:
+    table = f"{application}-WorkerMetricStats"
+    _done_unless({_NO_TABLE}, client.delete_item, TableName=table, Key={"wid": {"S": identifier}})
 
 
 def release_leader(client: DynamoDBClient, application: str, identifier: str) -> bool:

@@ -22,15 +22,21 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from consumer.errors import CorruptStateError
+from consumer.pipeline.model import Removal
 from consumer.records import Position
+from consumer.state.marks import Ledger
 
-FORMAT_VERSION = 2
-"""Of a state item as it is written. Version 1, which had no `parents`, is still read."""
+RunsIn = Literal["worker", "lambda"]
+"""Where a pipeline is processed: never in both, or each would fence the other for ever."""
+
+FORMAT_VERSION = 3
+"""Of a state item as it is written. Version 1, which had no `parents`, and 2, which told nothing of its snapshot (when
+it was committed, its outbox, what is due), are still read."""
 INLINE_BYTES_MAX = 8 * 1024
 """A larger snapshot goes to an object."""
 MANIFEST_ENTRIES_MAX = 32
@@ -40,11 +46,31 @@ IN_TABLE = "table:"
 """What an entry's key begins with tells where its bytes are. No name of a pipeline has a colon in it."""
 
 
+class Definitions(msgspec.Struct, frozen=True):
+    """Definitions that a state was made with: their hash, their text, and the incarnations of windows that have one."""
+
+    hash: str
+    text: str
+    incarnations: tuple[tuple[str, int], ...] = ()
+
+
+class RemovedWindow(msgspec.Struct, frozen=True):
+    """A window that an adoption has removed, by its incarnation (0: none), and what becomes of what is open of it."""
+
+    name: str
+    incarnation: int
+    removal: Removal
+
+
 class Application(msgspec.Struct, frozen=True):
-    """What all shards of a pipeline share, written at its first start and at every reset.
+    """What all shards of a pipeline share, written at its first start, at every reset and at every adoption.
 
     `roots` are the shards that may start without a state; `definitions` is the hash of what the pipeline
-    means, and `meaning` its text: empty in an item that an earlier version wrote.
+    means, and `meaning` its text: empty in an item that the first version wrote.
+
+    Other definitions are adopted one after the other, numbered from 1 on: `adoptions` is the number of the last,
+    0 before the first. `incarnations` are those of the present definitions; `earlier` are definitions that states may
+    still be of, oldest first; `removed` the windows of theirs that are no more. `runs_in` tells who may own shards.
     """
 
     generation: int
@@ -53,6 +79,11 @@ class Application(msgspec.Struct, frozen=True):
     definitions: str
     stream_created_ms: int
     meaning: str = ""
+    adoptions: int = 0
+    incarnations: tuple[tuple[str, int], ...] = ()
+    earlier: tuple[Definitions, ...] = ()
+    removed: tuple[RemovedWindow, ...] = ()
+    runs_in: RunsIn = "worker"
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -77,7 +108,10 @@ class ShardState(msgspec.Struct, frozen=True):
     The snapshot is either `inline` (compressed bytes of one base) or the `manifest`: a base, then deltas,
     oldest first. `sha256` (hex) is of the bytes this commit wrote, inline or as its newest object: with the
     epoch and the commit number it tells our own write from anybody else's. `hash_range` holds decimal text,
-    both ends included. `parents` are the shards whose state this one took over at its commit 0.
+    both ends included. `format_version` is that of the item as read; what is written is of FORMAT_VERSION.
+    `parents` are the shards whose state this one took over at its commit 0. For whoever looks at
+    many items without loading their snapshots: `committed_at_ms`, by the writer's clock; how many rows the outbox
+    has; and `due_ms`, a watermark below which no window closes, None where none is open.
     """
 
     commit_no: int
@@ -94,6 +128,9 @@ class ShardState(msgspec.Struct, frozen=True):
     manifest: tuple[Entry, ...]
     sha256: str
     parents: tuple[str, ...] = ()
+    committed_at_ms: int = 0
+    outbox_rows: int = 0
+    due_ms: int | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -205,6 +242,13 @@ class StateStore(Protocol):
         The caller sees to it that no lease is live, then sets the lease checkpoints to the start.
         """
 
+    def adopt(self, before: Application, after: Application) -> Application:
+        """Replace the application item by one of other definitions; return what is stored now, by whomever.
+
+        On condition that the generation, the definitions and the number of adoptions that are stored are those of
+        `before`: of two that adopt at once, one gets to see what the other has stored.
+        """
+
     def claim(self, shard: str) -> Claim:
         """Add 1 to the epoch: from here on every earlier owner is fenced."""
 
@@ -216,6 +260,9 @@ class StateStore(Protocol):
 
         Each is as it was at some moment of the call: decide on a shard only by a `read` of its own.
         """
+
+    def shard_names(self) -> Sequence[str]:
+        """Return the shard ids of all items, in order, whatever is in them: also of those that cannot be read."""
 
     def put_object(self, shard: str, generation: int, epoch: int, commit_no: int, data: bytes) -> Entry:
         """Write a snapshot entry under a name made of generation, shard, epoch, commit number and hash."""
@@ -247,4 +294,14 @@ class StateStore(Protocol):
 
         On condition `epoch = epoch AND ended = true`. FenceRefusedError if that does not hold, unless the item is a
         tombstone already, of whatever epoch: that is success.
+        """
+
+    def read_ledger(self, shard: str) -> Ledger | None:
+        """Return the shard's ledger, None if there is none: it is no part of the state (`marks.py`)."""
+
+    def write_ledger(self, shard: str, ledger: Ledger) -> None:
+        """Replace the shard's ledger, unless that is of a later epoch: it stays, which is success as well.
+
+        A retired shard keeps its ledger, for its windows may be asked for. A reset deletes it; one of an old generation
+        may come back by a zombie's write, so whoever reads it looks at the generation.
         """

@@ -10,7 +10,8 @@ An entry is a head item, (pipeline/generation/shard, "object/<name>"), and chunk
    names it in its manifest, and that comes after the last chunk.
 3. The head is written once more at the end: should a collector have taken the head of an owner that was slow and
    is fenced, the chunks it wrote since can still be found.
-4. Deleting takes the chunks first and the head last.
+4. Deleting takes the chunks first and the heads last, 25 items a call: what a commit has superseded is deleted before
+   the next batch of records, and a call an item would hold them up for seconds.
 
 Chunks have partition keys of their own, for one key takes only 1,000 write units a second: about three chunks,
 and the state item would have to wait for them. What a commit writes costs a write unit a KB, and again when it is
@@ -78,10 +79,11 @@ class ChunkStore:
 
     def delete(self, entries: Sequence[Entry]) -> None:
         """Delete entries; what is already gone is success."""
-        for entry in entries:
-            for key in _chunk_keys(entry):
-                self._table.delete(key)
-            self._table.delete(_head_key(entry))
+        distinct = tuple(dict.fromkeys(entries))  # of two deletions of one item in a call, both are refused
+        for entry in distinct:
+            self._written.pop(entry.key, None)
+        self._table.delete_many(key for entry in distinct for key in _chunk_keys(entry))
+        self._table.delete_many(map(_head_key, distinct))
 
     def list(self, shard: str, generation: int) -> list[Found]:
         """Return the entries of a shard and generation by their heads, whole or torn, sorted by name."""

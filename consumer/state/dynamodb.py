@@ -1,10 +1,10 @@
 """The state store on DynamoDB (items) and S3 (snapshots too large for an item).
 
 One table serves many pipelines. Its key is `pk`, `sk`: the application item is (pipeline, "application"), a
-state item (pipeline/shard, "state"), so that no two shards share a partition's 1,000 write units a second. What
-shards there are is told by items (pipeline, "shard/<id>"), one a shard, written before its state item: they are one
-cheap Query, where a Scan would read the whole table, all pipelines and chunks, and an index can't be read strongly
-consistent. `chunks.py` says how snapshots are kept where there is no bucket.
+state item (pipeline/shard, "state"), a ledger (pipeline/shard, "ledger"), so that no two shards share a partition's
+1,000 write units a second. What shards there are is told by items (pipeline, "shard/<id>"), one a shard, written before
+its state item: they are one cheap Query, where a Scan would read the whole table, all pipelines and chunks, and an
+index can't be read strongly consistent. `chunks.py` says how snapshots are kept where there is no bucket.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ from consumer.state.items import (
     STATE_ATTRIBUTES,
     decode_application,
     decode_claim,
+    decode_ledger,
     encode_application,
+    encode_ledger,
     encode_state,
     encode_tombstone,
 )
+from consumer.state.marks import Ledger
 from consumer.state.s3 import ObjectStore, S3Client
 from consumer.state.table import NO_TABLE, REMEDIES, DynamoClient, Table, condition_of, key_of, name_of
 
@@ -115,10 +118,7 @@ class DynamoStore:
         item = self._application_key() | encode_application(application)
         if self._table.put(item, condition_of("attribute_not_exists(pk)")):
             return application
-        stored = self.read_application()
-        if stored is None:
-            raise RetryableError(f"{self._table.what}: the application item was there and is gone")
-        return stored
+        return self._stored_application()
 
     def reset(self, application: Application) -> Application:
         """Replace the application item on its condition, then clear every item: the two steps of the contract."""
@@ -130,8 +130,33 @@ class DynamoStore:
             raise FenceRefusedError(f"generation {application.generation} of {self._pipeline} is not the stored one")
         # 2. By their names, not their contents, so that what cannot be read can be reset.
         for shard in self._shards():
-            self._clear(shard, new.generation)
+            if self._clear(shard, new.generation):
+                self._table.delete(self._ledger_key(shard))
         return new
+
+    def adopt(self, before: Application, after: Application) -> Application:
+        """Replace the item on its condition, or read what is there. Its first version counts no adoptions."""
+        expected: dict[str, Any] = {
+            ":generation": {"N": str(before.generation)},
+            ":definitions": {"S": before.definitions},
+            ":adoptions": {"N": str(before.adoptions)},
+            ":runs_in": {"S": before.runs_in},
+        }
+        adoptions = "adoptions = :adoptions"
+        if before.adoptions == 0:
+            adoptions = f"({adoptions} OR attribute_not_exists(adoptions))"
+        runs_in = "(runs_in = :runs_in OR attribute_not_exists(runs_in))"
+        condition = f"generation = :generation AND definitions = :definitions AND {adoptions} AND {runs_in}"
+        item = self._application_key() | encode_application(after)
+        if self._table.put(item, condition_of(condition, expected)):
+            return after
+        return self._stored_application()
+
+    def _stored_application(self) -> Application:
+        stored = self.read_application()
+        if stored is None:
+            raise RetryableError(f"{self._table.what}: the application item was there and is gone")
+        return stored
 
     def claim(self, shard: str) -> Claim:
         """Name the shard, then add 1 to the epoch. The answer to that one update is the item: nothing comes between."""
@@ -157,6 +182,10 @@ class DynamoStore:
         claims = {item["pk"]["S"]: decode_claim(item) for item in items}
         keys = {shard: self._state_key(shard)["pk"]["S"] for shard in shards}
         return {shard: claims[key] for shard, key in keys.items() if key in claims}
+
+    def shard_names(self) -> Sequence[str]:
+        """Query the names. One may be there before its item."""
+        return self._shards()
 
     def put_object(self, shard: str, generation: int, epoch: int, commit_no: int, data: bytes) -> Entry:
         """Write an object to the bucket if there is one, else to the table."""
@@ -210,16 +239,28 @@ class DynamoStore:
         if claim is None or not claim.retired:
             raise FenceRefusedError(f"{shard}: epoch {epoch}, to be retired")
 
-    def _clear(self, shard: str, generation: int) -> None:
-        """Fence the owner and remove all else, unless a commit of the new generation was made: then it is done."""
+    def read_ledger(self, shard: str) -> Ledger | None:
+        """Read the item, strongly consistent."""
+        item = self._table.get(self._ledger_key(shard))
+        return None if item is None else decode_ledger(item)
+
+    def write_ledger(self, shard: str, ledger: Ledger) -> None:
+        """Replace the whole item, on condition that its epoch is no later one."""
+        attributes = encode_ledger(ledger)
+        condition = condition_of("attribute_not_exists(epoch) OR epoch <= :epoch", {":epoch": attributes["epoch"]})
+        self._table.put(self._ledger_key(shard) | attributes, condition)
+
+    def _clear(self, shard: str, generation: int) -> bool:
+        """Fence the owner and remove all else, unless a commit of the new generation was made: then return False."""
         names = ("epoch", "retired", *STATE_ATTRIBUTES)
-        self._table.update(
+        cleared = self._table.update(
             Key=self._state_key(shard),
             UpdateExpression="ADD #epoch :one REMOVE " + ", ".join(f"#{name}" for name in names[1:]),
             ConditionExpression="attribute_not_exists(#generation) OR #generation <> :generation",
             ExpressionAttributeNames={f"#{name}": name for name in names},
             ExpressionAttributeValues={":one": {"N": "1"}, ":generation": {"N": str(generation)}},
         )
+        return cleared is not None
 
     def _shards(self) -> list[str]:
         items = self._table.query(self._pipeline, _SHARDS)
@@ -240,6 +281,9 @@ class DynamoStore:
 
     def _state_key(self, shard: str) -> dict[str, Any]:
         return key_of(f"{self._pipeline}/{shard}", "state")
+
+    def _ledger_key(self, shard: str) -> dict[str, Any]:
+        return key_of(f"{self._pipeline}/{shard}", "ledger")
 
 
 def _fence(epoch: int, commit_no: int, *, ended: bool) -> tuple[str, dict[str, Any]]:

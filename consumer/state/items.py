@@ -12,14 +12,24 @@ from typing import Any
 
 from consumer.errors import CorruptStateError, RefusedError
 from consumer.records import Position
-from consumer.state.base import FORMAT_VERSION, Application, Claim, Entry, ShardState
+from consumer.state.base import (
+    FORMAT_VERSION,
+    Application,
+    Claim,
+    Definitions,
+    Entry,
+    RemovedWindow,
+    ShardState,
+)
+from consumer.state.marks import LEDGER_VERSION, Ledger, pack, unpack
 
 Item = Mapping[str, Any]
 """Attributes as DynamoDB's API has them: name to {type: value}."""
 
 _NULL = {"NULL": True}
 _WITHOUT_PARENTS = 1
-_FORMATS_READ = frozenset({_WITHOUT_PARENTS, FORMAT_VERSION})
+_WITHOUT_SUMMARY = 2
+_FORMATS_READ = frozenset({_WITHOUT_PARENTS, _WITHOUT_SUMMARY, FORMAT_VERSION})
 
 
 def encode_application(application: Application) -> dict[str, Any]:
@@ -31,14 +41,20 @@ def encode_application(application: Application) -> dict[str, Any]:
         "definitions": _text(application.definitions),
         "stream_created_ms": _number(application.stream_created_ms),
         "meaning": _text(application.meaning),
+        "adoptions": _number(application.adoptions),
+        "incarnations": _numbers(application.incarnations),
+        "earlier": {"L": [_encode_definitions(each) for each in application.earlier]},
+        "removed": {"L": [_encode_removed(each) for each in application.removed]},
+        "runs_in": _text(application.runs_in),
     }
 
 
 def decode_application(item: Item) -> Application:
     """Read the application item; CorruptStateError if an attribute is missing or of another type.
 
-    The first version wrote no `meaning`.
+    The first version wrote no `meaning`, the second nothing of adoptions, and neither where it runs: in workers.
     """
+    adopts = "adoptions" in item
     return Application(
         generation=_integer_in(item, "generation"),
         started_at_ms=_integer_in(item, "started_at_ms"),
@@ -46,7 +62,47 @@ def decode_application(item: Item) -> Application:
         definitions=_value(item, "definitions", "S"),
         stream_created_ms=_integer_in(item, "stream_created_ms"),
         meaning=_value(item, "meaning", "S") if "meaning" in item else "",
+        adoptions=_integer_in(item, "adoptions") if adopts else 0,
+        incarnations=_numbers_in(item, "incarnations") if adopts else (),
+        earlier=tuple(map(_decode_definitions, _value(item, "earlier", "L"))) if adopts else (),
+        removed=tuple(map(_decode_removed, _value(item, "removed", "L"))) if adopts else (),
+        runs_in=_value(item, "runs_in", "S") if "runs_in" in item else "worker",
     )
+
+
+def _encode_definitions(definitions: Definitions) -> dict[str, Any]:
+    members = {
+        "hash": _text(definitions.hash),
+        "text": _text(definitions.text),
+        "incarnations": _numbers(definitions.incarnations),
+    }
+    return {"M": members}
+
+
+def _decode_definitions(value: Item) -> Definitions:
+    members = _value({"earlier": value}, "earlier", "M")
+    incarnations = _numbers_in(members, "incarnations")
+    return Definitions(_value(members, "hash", "S"), _value(members, "text", "S"), incarnations)
+
+
+def _encode_removed(removed: RemovedWindow) -> dict[str, Any]:
+    members = {
+        "name": _text(removed.name),
+        "incarnation": _number(removed.incarnation),
+        "removal": _text(removed.removal),
+    }
+    return {"M": members}
+
+
+def _decode_removed(value: Item) -> RemovedWindow:
+    members = _value({"removed": value}, "removed", "M")
+    removal = _value(members, "removal", "S")
+    if removal not in ("flush", "drop"):
+        raise RefusedError(
+            f"the state says {removal!r} of a removed window, which this streamgauge does not know. "
+            "Run the version that wrote it, or a newer one."
+        )
+    return RemovedWindow(_value(members, "name", "S"), _integer_in(members, "incarnation"), removal)
 
 
 def encode_state(state: ShardState) -> dict[str, Any]:
@@ -64,11 +120,14 @@ def encode_state(state: ShardState) -> dict[str, Any]:
         "stream_created_ms": _number(state.stream_created_ms),
         "definitions": _text(state.definitions),
         "generation": _number(state.generation),
-        "format_version": _number(state.format_version),
+        "format_version": _number(FORMAT_VERSION),
         "inline": _NULL if state.inline is None else {"B": state.inline},
         "manifest": {"L": [_encode_entry(entry) for entry in state.manifest]},
         "sha256": _text(state.sha256),
         "parents": _texts(state.parents),
+        "committed_at_ms": _number(state.committed_at_ms),
+        "outbox_rows": _number(state.outbox_rows),
+        "due_ms": _number(state.due_ms),
     }
 
 
@@ -89,6 +148,9 @@ STATE_ATTRIBUTES = (
     "manifest",
     "sha256",
     "parents",
+    "committed_at_ms",
+    "outbox_rows",
+    "due_ms",
 )
 """What a state item has beside its key, its epoch and the mark `retired`."""
 
@@ -113,7 +175,7 @@ def decode_claim(item: Item) -> Claim:
 
 
 def decode_state(item: Item) -> ShardState:
-    """Read the state in an item that has one, given as of FORMAT_VERSION; errors as in `decode_claim`."""
+    """Read the state in an item that has one: its version, and all else as of FORMAT_VERSION; errors as above."""
     format_version = _integer_in(item, "format_version")
     if format_version not in _FORMATS_READ:
         raise RefusedError(
@@ -130,11 +192,46 @@ def decode_state(item: Item) -> ShardState:
         stream_created_ms=_integer_in(item, "stream_created_ms"),
         definitions=_value(item, "definitions", "S"),
         generation=_integer_in(item, "generation"),
-        format_version=FORMAT_VERSION,
+        format_version=format_version,
         inline=None if _is_null(item, "inline") else bytes(_value(item, "inline", "B")),
         manifest=tuple(_decode_entry(entry) for entry in _value(item, "manifest", "L")),
         sha256=_value(item, "sha256", "S"),
         parents=() if format_version == _WITHOUT_PARENTS else _texts_in(item, "parents"),
+        committed_at_ms=0 if format_version <= _WITHOUT_SUMMARY else _integer_in(item, "committed_at_ms"),
+        outbox_rows=0 if format_version <= _WITHOUT_SUMMARY else _integer_in(item, "outbox_rows"),
+        due_ms=None if format_version <= _WITHOUT_SUMMARY else _optional_integer_in(item, "due_ms"),
+    )
+
+
+def encode_ledger(ledger: Ledger) -> dict[str, Any]:
+    """Return the attributes of a ledger, without its key. The marks are one value, of a few kilobytes."""
+    return {
+        "epoch": _number(ledger.epoch),
+        "format_version": _number(LEDGER_VERSION),
+        "generation": _number(ledger.generation),
+        "stream_created_ms": _number(ledger.stream_created_ms),
+        "hash_range_start": _text(ledger.hash_range[0]),
+        "hash_range_end": _text(ledger.hash_range[1]),
+        "parents": _texts(ledger.parents),
+        "marks": {"B": pack(ledger.marks)},
+    }
+
+
+def decode_ledger(item: Item) -> Ledger:
+    """Read a ledger; CorruptStateError, or RefusedError if it is newer."""
+    format_version = _integer_in(item, "format_version")
+    if format_version != LEDGER_VERSION:
+        raise RefusedError(
+            f"the stored ledger has format version {format_version}, this streamgauge reads {LEDGER_VERSION}. "
+            "Run the version that wrote it, or a newer one."
+        )
+    return Ledger(
+        epoch=_integer_in(item, "epoch"),
+        generation=_integer_in(item, "generation"),
+        stream_created_ms=_integer_in(item, "stream_created_ms"),
+        hash_range=(_value(item, "hash_range_start", "S"), _value(item, "hash_range_end", "S")),
+        parents=_texts_in(item, "parents"),
+        marks=unpack(bytes(_value(item, "marks", "B"))),
     )
 
 
@@ -186,6 +283,16 @@ def _texts(values: Sequence[str]) -> dict[str, Any]:
 
 def _texts_in(item: Item, name: str) -> tuple[str, ...]:
     return tuple(_value({name: value}, name, "S") for value in _value(item, name, "L"))
+
+
+def _numbers(values: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    return {"M": {name: _number(value) for name, value in values}}
+
+
+def _numbers_in(item: Item, name: str) -> tuple[tuple[str, int], ...]:
+    """Return the numbers of a map, by name: a map has no order."""
+    values = _value(item, name, "M")
+    return tuple((each, _integer_in(values, each)) for each in sorted(values))
 
 
 def _number(value: int | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from consumer.state.base import (
     new_entry,
     verify,
 )
+from consumer.state.marks import Ledger
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Memory:
     application: Application | None = None
     items: dict[str, Claim] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
@@ -64,7 +66,17 @@ class MemoryStore:
             for shard, claim in self._memory.items.items():
                 if claim.state is None or claim.state.generation != new.generation:
                     self._memory.items[shard] = Claim(claim.epoch + 1, None)
+                    self._memory.ledgers.pop(shard, None)
         return new
+
+    def adopt(self, before: Application, after: Application) -> Application:
+        """Compare and replace under the lock."""
+        with self._memory.lock:
+            stored = self._memory.application
+            assert stored is not None, "the item is never deleted"
+            if _identity(stored) == _identity(before):
+                self._memory.application = stored = after
+            return stored
 
     def claim(self, shard: str) -> Claim:
         """Add 1 to the epoch of the shard's item; 1 is the first."""
@@ -83,6 +95,11 @@ class MemoryStore:
         """Return all items."""
         with self._memory.lock:
             return dict(sorted(self._memory.items.items()))
+
+    def shard_names(self) -> Sequence[str]:
+        """Return the names of all items."""
+        with self._memory.lock:
+            return sorted(self._memory.items)
 
     def put_object(self, shard: str, generation: int, epoch: int, commit_no: int, data: bytes) -> Entry:
         """Store the bytes unless they are there; nothing is ever overwritten."""
@@ -140,3 +157,20 @@ class MemoryStore:
             if item is None or item.epoch != epoch or item.state is None or not item.state.ended:
                 raise FenceRefusedError(f"{shard}: epoch {epoch}, to be retired")
             self._memory.items[shard] = Claim(epoch, None, retired=True)
+
+    def read_ledger(self, shard: str) -> Ledger | None:
+        """Return the shard's ledger, if any."""
+        with self._memory.lock:
+            return self._memory.ledgers.get(shard)
+
+    def write_ledger(self, shard: str, ledger: Ledger) -> None:
+        """Compare the epochs and replace under the lock."""
+        with self._memory.lock:
+            stored = self._memory.ledgers.get(shard)
+            if stored is None or stored.epoch <= ledger.epoch:
+                self._memory.ledgers[shard] = ledger
+
+
+def _identity(application: Application) -> tuple[int, str, int, str]:
+    """Return what an adoption is conditional on."""
+    return application.generation, application.definitions, application.adoptions, application.runs_in

@@ -26,13 +26,15 @@ NO_TABLE = (
 REMEDIES = {
     "ResourceNotFoundException": NO_TABLE,
     "AccessDeniedException": (
-        "Allow the worker's role dynamodb:BatchGetItem, dynamodb:ConditionCheckItem, dynamodb:DeleteItem, "
-        "dynamodb:DescribeTable, dynamodb:GetItem, dynamodb:PutItem, dynamodb:Query and dynamodb:UpdateItem on the "
-        "table."
+        "Allow the worker's role dynamodb:BatchGetItem, dynamodb:BatchWriteItem, dynamodb:ConditionCheckItem, "
+        "dynamodb:DeleteItem, dynamodb:DescribeTable, dynamodb:GetItem, dynamodb:PutItem, dynamodb:Query and "
+        "dynamodb:UpdateItem on the table."
     ),
 }
 KEYS_MAX = 100
 """DynamoDB's limit for one BatchGetItem call."""
+WRITES_MAX = 25
+"""DynamoDB's limit for one BatchWriteItem call."""
 
 _COUNTED = {"ReturnConsumedCapacity": "TOTAL"}
 _REFUSED = "ConditionalCheckFailed"
@@ -44,6 +46,9 @@ class DynamoClient(Protocol):
 
     def batch_get_item(self, *_: Any, **request: Any) -> Any:
         """BatchGetItem."""
+
+    def batch_write_item(self, *_: Any, **request: Any) -> Any:
+        """BatchWriteItem."""
 
     def create_table(self, *_: Any, **request: Any) -> Any:
         """CreateTable."""
@@ -171,6 +176,17 @@ class Table:
     def delete(self, key: Attributes) -> None:
         """Delete an item; that there is none is success."""
         self._ask(self._client.delete_item, TableName=self._name, Key=key)
+
+    def delete_many(self, keys: Iterable[Attributes]) -> None:
+        """Delete items, in no order; that there is none is success."""
+        left: list[Any] = [{"DeleteRequest": {"Key": key}} for key in keys]
+        while left:
+            some, left = left[:WRITES_MAX], left[WRITES_MAX:]
+            answer = self._ask(self._client.batch_write_item, RequestItems={self._name: some})
+            again = required(answer, "UnprocessedItems", self.what).get(self._name, ())
+            if len(again) == len(some):
+                raise RetryableError(f"{self.what}: none of {len(some)} items could be deleted now")
+            left += again
 
     def _was_refused(self, error: ClientError) -> bool:
         """Return False if a condition cancelled the transaction; RetryableError if only load or a rival did."""

@@ -22,7 +22,10 @@ from structlog.typing import FilteringBoundLogger
 from consumer.core.faults import MISROUTED, REASONS
 from consumer.core.times import format_time
 from consumer.records import Position
+from consumer.telemetry.adoption_events import AdoptionEvents
+from consumer.telemetry.alarm_events import AlarmEvents
 from consumer.telemetry.health import Activity, Health, WorkerState
+from consumer.telemetry.invocation_events import ContainerStep, InvocationEvents
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.progress import Progress
 from consumer.telemetry.redact import cut, describe, safe_traceback
@@ -42,6 +45,7 @@ StartStep = Literal[
     "read_application",
     "list_shards",
     "create_application",
+    "adopt",
     "release_leader",
     "accept_leases",
 ]
@@ -77,7 +81,7 @@ class _Shard:
         return self._thread == threading.get_ident()
 
 
-class Telemetry:
+class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents):
     """Everything that the worker tells. `windows` names the pipeline's windows; clocks are injected.
 
     `monotonic` returns seconds, `now_ms` epoch milliseconds.
@@ -123,6 +127,7 @@ class Telemetry:
         self._commit_duration = metrics.histogram("commit_duration_seconds")
         self._commit_bytes = metrics.histogram("commit_bytes")
         self._orphans = metrics.counter("state_orphans_deleted_total")
+        self._ledger_failures = metrics.counter("ledger_failures_total")
         self._restores = {
             result: metrics.counter("state_restores_total", result=result)
             for result in ("empty", "inherited", "resumed", "refused")
@@ -154,7 +159,7 @@ class Telemetry:
             identifier=identifier,
         )
 
-    def start_retry(self, *, step: StartStep, error: BaseException, wait_seconds: float) -> None:
+    def start_retry(self, *, step: StartStep | ContainerStep, error: BaseException, wait_seconds: float) -> None:
         """A call to AWS that the start needs failed for now, and is made again after a wait."""
         self.logger.warning("start_retry", step=step, error=describe(error), wait_seconds=round(wait_seconds, 3))
 
@@ -402,16 +407,21 @@ class Telemetry:
         self.logger.warning("handovers_not_seen", error=describe(error))
 
     def leases_released(self, *, leases: int) -> None:
-        """The worker has stopped and gave its leases free: the other workers may take them at once."""
+        """The worker has stopped and gave its leases to the other workers, or free if there is none."""
         self.logger.info("leases_released", leases=leases)
 
     def leases_not_released(self, *, error: BaseException) -> None:
-        """The worker has stopped, but could not give its leases free: the others take them after the fail-over time."""
+        """The worker has stopped, but could not let go of its leases or its lock: the others wait for time-outs."""
         self.logger.warning("leases_not_released", error=describe(error))
 
     def merge_failed(self, *, shard: str, error: BaseException) -> None:
         """Stored entries could not be merged; it is tried anew after some commit. Commits go on meanwhile."""
         self.logger.warning("merge_failed", shard=shard, error=describe(error))
+
+    def ledger_failed(self, *, shard: str, error: BaseException) -> None:
+        """The shard's ledger could not be written; the next write has it too. No commit waits for it."""
+        self._ledger_failures.inc()
+        self.logger.warning("ledger_failed", shard=shard, error=describe(error))
 
     def parent_retired(self, *, shard: str, parent: str) -> None:
         """All shards that came from a parent go on without its state: it is a tombstone now."""

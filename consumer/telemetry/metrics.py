@@ -132,6 +132,11 @@ GROUPS: tuple[Group, ...] = (
                 "Records at or before the stored position: counted before a restart, and skipped now.",
             ),
             _counter(
+                "records_left_out_total",
+                "stream",
+                "In Lambda: records of producer-library packets that the Kinesis Client Library would leave out too.",
+            ),
+            _counter(
                 "records_misrouted_total",
                 "stream",
                 "Dead letters whose partition key is not the field that the pipeline file names, or does not "
@@ -159,6 +164,12 @@ GROUPS: tuple[Group, ...] = (
                 "stream window",
                 "Those of them that were emitted before their window ended, to stay within `limits.groups` (policy "
                 "emit_early).",
+            ),
+            _counter(
+                "groups_dropped_total",
+                "stream window reason",
+                "Open groups that were thrown away, by reason: window_removed (the pipeline file said `drop` of a "
+                "window that is no longer there).",
             ),
             _counter(
                 "idle_advances_total",
@@ -202,8 +213,19 @@ GROUPS: tuple[Group, ...] = (
                 "stream",
                 "Stored objects deleted because no state refers to them: what crashes and ended parents leave.",
             ),
+            _counter(
+                "ledger_failures_total",
+                "stream",
+                "Writes of a shard's ledger that failed. The next one has all of it; no commit waits.",
+            ),
             _histogram("restore_duration_seconds", "stream", _LONG_SECONDS, "Time to take a shard over."),
             _counter("fenced_total", "stream", "Times that another owner claimed a shard's state while we held it."),
+            _counter(
+                "epoch_churn_total",
+                "stream",
+                "Times that the worker waited before it claimed a shard, which it had claimed too often lately: owners "
+                "take it from one another. More than 0 is worth an alarm.",
+            ),
             _gauge("epoch", "stream shard", "The shard's epoch: how often its state was claimed."),
             _gauge(
                 "checkpoint_age_seconds",
@@ -242,6 +264,11 @@ GROUPS: tuple[Group, ...] = (
                 "Shards that went to another worker. Those let go because this worker stops are not counted.",
             ),
             _counter("shards_ended_total", "stream", "Shards read to their end (split or merged)."),
+            _counter(
+                "batches_returned_total",
+                "stream",
+                "In Lambda: batches handed back, wholly or in part, for want of time or by an error; they come again.",
+            ),
             _gauge("daemon_up", "stream", "1 while the Java daemon runs."),
             _counter("daemon_restarts_total", "stream", "Starts of the daemon after the first one."),
             _gauge("build_info", "version", "Always 1; the version is in the label."),

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from consumer.sinks.base import Failure
 from consumer.sinks.firehose import CALL_BYTES_MAX, CALL_RECORDS_MAX, RECORD_BYTES_MAX
 from consumer.state.base import Application, Claim, Entry, Found, ShardState, StateStore
+from consumer.state.marks import Ledger
 
 T = TypeVar("T")
 
@@ -210,6 +211,10 @@ class FaultyStore:
         """As StateStore."""
         return self._call("reset", lambda: self._store.reset(application))
 
+    def adopt(self, before: Application, after: Application) -> Application:
+        """As StateStore."""
+        return self._call("adopt", lambda: self._store.adopt(before, after))
+
     def claim(self, shard: str) -> Claim:
         """As StateStore."""
         return self._call("claim", lambda: self._store.claim(shard))
@@ -221,6 +226,10 @@ class FaultyStore:
     def list_shards(self) -> Mapping[str, Claim]:
         """As StateStore."""
         return self._call("list_shards", self._store.list_shards)
+
+    def shard_names(self) -> Sequence[str]:
+        """As StateStore."""
+        return self._call("shard_names", self._store.shard_names)
 
     def put_object(self, shard: str, generation: int, epoch: int, commit_no: int, data: bytes) -> Entry:
         """As StateStore."""
@@ -245,6 +254,14 @@ class FaultyStore:
     def retire(self, shard: str, epoch: int) -> None:
         """As StateStore."""
         self._call("retire", lambda: self._store.retire(shard, epoch))
+
+    def read_ledger(self, shard: str) -> Ledger | None:
+        """As StateStore."""
+        return self._call("read_ledger", lambda: self._store.read_ledger(shard))
+
+    def write_ledger(self, shard: str, ledger: Ledger) -> None:
+        """As StateStore."""
+        self._call("write_ledger", lambda: self._store.write_ledger(shard, ledger))
 
     def _call(self, operation: str, call: Callable[[], T]) -> T:
         self.calls.append(operation)

@@ -25,8 +25,10 @@ from consumer.state.base import (
 )
 from consumer.testing.store_harness import (
     APPLICATION,
+    CHANGED_APPLICATION,
     ENTRY,
     HAS_EFFECT,
+    LEDGER,
     NEXT_APPLICATION,
     OPERATIONS,
     OTHER_SHARD,
@@ -229,6 +231,45 @@ class StoreConformance(StoreUpkeepConformance, StoreObjectConformance):
             seen = set(pool.map(create, range(_THREADS)))
         assert seen == {harness.new_store().read_application()}
 
+    # Adoptions
+
+    def test_other_definitions_are_adopted_whole(self, harness: StoreHarness) -> None:
+        """States stay as they are."""
+        store = harness.new_store()
+        epoch = committed(store, 1)
+        assert store.adopt(APPLICATION, CHANGED_APPLICATION) == CHANGED_APPLICATION
+        assert harness.new_store().read_application() == CHANGED_APPLICATION
+        assert store.read(SHARD) == Claim(epoch, state(1))
+        back = msgspec.structs.replace(CHANGED_APPLICATION, definitions=APPLICATION.definitions, adoptions=2)
+        assert store.adopt(CHANGED_APPLICATION, back) == back
+
+    @pytest.mark.parametrize(
+        "stored",
+        [
+            msgspec.structs.replace(APPLICATION, generation=1),
+            msgspec.structs.replace(APPLICATION, definitions="e" * 64),
+            msgspec.structs.replace(APPLICATION, adoptions=2),
+        ],
+    )
+    def test_who_adopts_from_what_is_not_stored_gets_what_is(self, harness: StoreHarness, stored: Application) -> None:
+        """The number of adoptions tells the same definitions apart that were given up and came again."""
+        store = harness.new_store()
+        store.create_application(stored)
+        assert store.adopt(APPLICATION, CHANGED_APPLICATION) == stored
+        assert store.read_application() == stored
+
+    def test_of_all_who_adopt_at_once_one_wins(self, harness: StoreHarness) -> None:
+        """The others get to see what it has stored."""
+        harness.new_store().create_application(APPLICATION)
+
+        def adopt(number: int) -> Application:
+            mine = msgspec.structs.replace(CHANGED_APPLICATION, definitions=str(number))
+            return harness.new_store().adopt(APPLICATION, mine)
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            seen = set(pool.map(adopt, range(_THREADS)))
+        assert seen == {harness.new_store().read_application()}
+
 
 class StoreTroubleConformance(StoreConformance, StoreObjectTroubleConformance):
     """Inherit this one for a store that is reached over a network; `harness` returns a TroubledStoreHarness."""
@@ -254,11 +295,14 @@ class StoreTroubleConformance(StoreConformance, StoreObjectTroubleConformance):
             "read": (lambda: store.read(SHARD), Claim(epoch, state(0))),
             "advance": (lambda: store.advance(SHARD, epoch, state(1), ended=False), None),
             "reset": (lambda: store.reset(APPLICATION), NEXT_APPLICATION),
+            "adopt": (lambda: store.adopt(APPLICATION, CHANGED_APPLICATION), CHANGED_APPLICATION),
             "list_shards": (
                 store.list_shards,
                 {SHARD: Claim(epoch, state(0)), OTHER_SHARD: Claim(ended, state(0, ended=True))},
             ),
             "retire": (lambda: store.retire(OTHER_SHARD, ended), None),
+            "read_ledger": (lambda: store.read_ledger(SHARD), None),
+            "write_ledger": (lambda: store.write_ledger(SHARD, LEDGER), None),
         }
         call, expected = calls[operation]
         harness.trouble(operation, trouble)
@@ -273,3 +317,5 @@ class StoreTroubleConformance(StoreConformance, StoreObjectTroubleConformance):
             assert store.read(SHARD) == Claim(epoch, state(1))
         if operation == "retire":
             assert store.read(OTHER_SHARD) == Claim(ended, None, retired=True)
+        if operation == "write_ledger":
+            assert store.read_ledger(SHARD) == LEDGER

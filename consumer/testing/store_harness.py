@@ -10,6 +10,7 @@ from typing import Literal, get_args
 import msgspec
 import pytest
 
+from consumer.core.counts import Counts
 from consumer.records import Position
 from consumer.state.base import (
     FORMAT_VERSION,
@@ -17,11 +18,14 @@ from consumer.state.base import (
     MANIFEST_ENTRIES_MAX,
     Application,
     Claim,
+    Definitions,
     Entry,
     FenceRefusedError,
+    RemovedWindow,
     ShardState,
     StateStore,
 )
+from consumer.state.marks import Ledger, Mark
 
 SHARD = "shardId-000000000007"
 OTHER_SHARD = "shardId-000000000008"
@@ -29,6 +33,7 @@ Operation = Literal[
     "read_application",
     "create_application",
     "reset",
+    "adopt",
     "claim",
     "read",
     "list_shards",
@@ -38,6 +43,8 @@ Operation = Literal[
     "list_objects",
     "advance",
     "retire",
+    "read_ledger",
+    "write_ledger",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 Trouble = Literal["throttled", "failed before effect", "failed after effect", "reply lost", "reply cut"]
@@ -87,6 +94,15 @@ APPLICATION = Application(
     definitions="d" * 64,
     stream_created_ms=1_700_000_000_123,
 )
+CHANGED_APPLICATION = msgspec.structs.replace(
+    APPLICATION,
+    definitions="c" * 64,
+    meaning="{}",
+    adoptions=1,
+    incarnations=(("trend", 1), ("views", 1)),
+    earlier=(Definitions("d" * 64, "{0}"), Definitions("b" * 64, "{1}", (("visits", 4),))),
+    removed=(RemovedWindow("visits", 0, "flush"), RemovedWindow("visits", 4, "drop")),
+)
 NEXT_APPLICATION = msgspec.structs.replace(APPLICATION, generation=1)
 ENTRY = Entry("clickstream/0/shard/00000001-000000000001-" + "b" * 64, "b" * 64, 123_456)
 STATES = (
@@ -97,6 +113,37 @@ STATES = (
     msgspec.structs.replace(STATE, commit_no=2, inline=None, manifest=(ENTRY,) * MANIFEST_ENTRIES_MAX),
     msgspec.structs.replace(STATE, commit_no=3, inline=b"x" * INLINE_BYTES_MAX, generation=7, sha256="c" * 64),
     msgspec.structs.replace(STATE, commit_no=4, position=Position(int("4" * 56) + 1, 2**40), ended=True),
+)
+
+LEDGER = Ledger(
+    epoch=2,
+    generation=0,
+    stream_created_ms=1_700_000_000_123,
+    hash_range=("0", str(2**128 - 1)),
+    parents=(OTHER_SHARD,),
+    marks=(
+        Mark(0, None, None, None, "d" * 64, Counts(), floors=(("0", str(2**127), 1_700_000_000_000),)),
+        Mark(
+            7,
+            Position(int("4" * 56), 3),
+            1_700_000_000_123,
+            -5,
+            "d" * 64,
+            Counts(received=10, replayed=1, filtered=2, late={"visits": 3}, dead_letters={"invalid_json": 1}),
+            idle=True,
+            decisions=1,
+        ),
+        Mark(
+            9,
+            Position(int("4" * 56) - 1, 0),
+            0,
+            0,
+            "e" * 64,
+            Counts(received=9, late={"visits": 3, "views": 1}, dead_letters={"invalid_json": 1}, early={"views": 2}),
+            ended=True,
+            decisions=1,
+        ),
+    ),
 )
 
 

@@ -8,6 +8,7 @@ import pytest
 from consumer.state.base import INLINE_BYTES_MAX, Claim, FenceRefusedError
 from consumer.testing.store_harness import (
     APPLICATION,
+    LEDGER,
     NEXT_APPLICATION,
     OTHER_SHARD,
     SHARD,
@@ -64,6 +65,14 @@ class StoreUpkeepConformance:
         with refused(store, later):
             store.retire(SHARD, epoch)
         store.retire(SHARD, later.epoch)
+
+    def test_all_items_have_names(self, harness: StoreHarness) -> None:
+        """Live ones, claimed ones and tombstones; in order, and of this pipeline alone."""
+        store = harness.new_store()
+        assert list(store.shard_names()) == []
+        store.claim(OTHER_SHARD)
+        store.retire(SHARD, committed(store, 0, ended=True))
+        assert list(store.shard_names()) == [SHARD, OTHER_SHARD] == list(store.list_shards())
 
     @pytest.mark.parametrize("ended", [True, False])
     def test_a_tombstone_takes_no_commit(self, harness: StoreHarness, *, ended: bool) -> None:
@@ -180,6 +189,48 @@ class StoreUpkeepConformance:
         with refused(store, Claim(epoch, None)):
             store.advance(SHARD, epoch, msgspec.structs.replace(STATE, generation=1), ended=False)
         store.advance(SHARD, epoch, STATE, ended=False)
+
+    # The ledger
+
+    def test_a_ledger_is_replaced_whole(self, harness: StoreHarness) -> None:
+        """It is the shard's and the pipeline's alone, and no part of the state or of the list of shards."""
+        store = harness.new_store()
+        assert store.read_ledger(SHARD) is None
+        store.write_ledger(SHARD, LEDGER)
+        assert harness.new_store().read_ledger(SHARD) == LEDGER
+        later = msgspec.structs.replace(LEDGER, epoch=3, marks=LEDGER.marks[1:], parents=())
+        store.write_ledger(SHARD, later)
+        assert store.read_ledger(SHARD) == later
+        assert store.read_ledger(OTHER_SHARD) is None
+        assert harness.new_store("payments").read_ledger(SHARD) is None
+        assert store.read(SHARD) is None
+        assert store.list_shards() == {}
+
+    def test_a_ledger_of_an_earlier_epoch_replaces_none(self, harness: StoreHarness) -> None:
+        """What a late owner writes is not heard, and no error."""
+        store = harness.new_store()
+        store.write_ledger(SHARD, LEDGER)
+        store.write_ledger(SHARD, msgspec.structs.replace(LEDGER, epoch=1, marks=()))
+        assert store.read_ledger(SHARD) == LEDGER
+        again = msgspec.structs.replace(LEDGER, marks=LEDGER.marks[:1])
+        store.write_ledger(SHARD, again)
+        assert store.read_ledger(SHARD) == again
+
+    def test_a_ledger_outlives_the_state_but_no_reset(self, harness: StoreHarness) -> None:
+        """The windows of a retired shard may be asked for; those of another generation are void."""
+        store = harness.new_store()
+        epoch = committed(store, 1, ended=True)
+        store.write_ledger(SHARD, LEDGER)
+        store.retire(SHARD, epoch)
+        assert store.read_ledger(SHARD) == LEDGER
+        store.reset(APPLICATION)
+        assert store.read_ledger(SHARD) is None
+        epoch = store.claim(SHARD).epoch
+        store.advance(SHARD, epoch, msgspec.structs.replace(STATE, generation=1), ended=False)
+        mine = msgspec.structs.replace(LEDGER, epoch=epoch, generation=1)
+        store.write_ledger(SHARD, mine)
+        store.reset(APPLICATION)
+        assert store.read_ledger(SHARD) == mine, "the reset is repeated, and spares the new generation"
 
     # Import
 

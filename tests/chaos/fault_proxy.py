@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 from threading import Thread
@@ -69,7 +70,8 @@ class FaultProxy:
             asyncio.ensure_future(self._requests(reader, far_writer)),
             asyncio.ensure_future(self._answers(far_reader, writer)),
         ]
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        with suppress(asyncio.CancelledError):  # at the end, and asyncio would tell of it
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         for pump in pumps:
             pump.cancel()
         for side in (writer, far_writer):

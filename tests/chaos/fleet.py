@@ -6,6 +6,7 @@ import signal
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
@@ -33,6 +34,7 @@ FAILOVER_MS = 3_000
 _KCL = {
     "failoverTimeMillis": FAILOVER_MS,
     "leaseAssignmentIntervalMillis": 2_000,
+    "workerMetricsReporterFreqInMillis": 600,
     "idleTimeBetweenReadsInMillis": 250,
     "shutdownGraceMillis": 10_000,
 }
@@ -176,16 +178,25 @@ class Fleet:
         shards = self.cloud.shards()
         ends = {one.id: records[-1] for one in shards if not one.closed and (records := self.cloud.records(one.id))}
 
-        def drained() -> bool:
-            if not all(self.cloud.ended(one.id) for one in shards if one.closed):
-                return False
+        def undone() -> set[str]:
             positions = self.cloud.positions(list(ends))
-            return all(
-                shard in positions and positions[shard].sequence >= int(last.sequence_number or 0)
+            behind = {
+                shard
                 for shard, last in ends.items()
-            )
+                if shard not in positions or positions[shard].sequence < int(last.sequence_number or 0)
+            }
+            return behind | {one.id for one in shards if one.closed and not self.cloud.ended(one.id)}
 
-        wait_until(drained, "everything to be counted", seconds_max=SECONDS_MAX, meanwhile=self.look_after)
+        # A chain of reshards is counted link by link: what may not take long is to get on.
+        left = undone()
+        while left:
+            wait_until(
+                partial(lambda before: undone() != before, left),
+                f"one of {len(left)} shards to be counted",
+                seconds_max=SECONDS_MAX,
+                meanwhile=self.look_after,
+            )
+            left = undone()
 
     def left(self) -> list[str]:
         """Return what is not drained: the shards, who has their leases, and what its process says of them."""

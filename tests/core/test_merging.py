@@ -84,7 +84,8 @@ class Life:
 
     def restore(self, entries: Sequence[bytes]) -> Processor:
         processor, outbox = Processor.restore(self.program, self.shard, GENERATION, entries, hash_range=self.hash_range)
-        assert outbox == self.outbox
+        # A merged entry has no rows to be sent: those of the newest entry count, which is never a merged one.
+        assert outbox == (self.outbox if entries[-1] == self.entries[-1] else [])
         return processor
 
 

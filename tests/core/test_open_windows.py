@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import pytest
 
@@ -68,3 +69,23 @@ def test_parts_of_other_shards_are_told_by_their_origin() -> None:
     assert OpenWindows("parts", SHARD, 1, 100, 100) in child.open_windows()
     assert OpenWindows("parts", "child", 0, None, None) in child.open_windows()
     assert OpenWindows("tumbling", "child", 2, 10, 10) in child.open_windows()
+
+
+@pytest.mark.parametrize("policy", ["reject", "emit_early"])
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_counted_as_open_is_what_a_restored_state_has(seed: int, policy: str) -> None:
+    """However windows came, merged, closed and were emitted early: the count decides when there is no more room."""
+    random = Random(seed)
+    program = compile_pipeline(pipeline(WINDOWS, bound="5ms", limits=f"groups: 24, policy: {policy}"))
+    whole = HashRange(0, 2**128 - 1)
+    processor = Processor(program, SHARD, hash_range=whole, rows_max=random.choice([1, 3, 10_000]))
+    for number in range(1, 80):
+        user, time = random.choice("abcd"), max(0, number * 2 + random.randrange(-12, 12))
+        data = json.dumps({"user": user, "at": time}).encode()
+        processor.step([Record(data, user, str(number), 0, 10_000)])
+        restored, _ = Processor.restore(program, SHARD, 0, [processor.freeze([], base=True)], hash_range=whole)
+        assert processor.open_groups() == restored.open_groups()
+        assert processor.room() == restored.room()
+        assert [each[:3] for each in processor.open_windows()] == [each[:3] for each in restored.open_windows()]
+    processor.close_all()
+    assert not any(processor.open_groups().values())

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from consumer.core import snapshot
 from consumer.core.compile import compile_pipeline
 from consumer.core.processor import Processor
 from consumer.errors import CorruptStateError, RefusedError
@@ -153,6 +154,19 @@ def test_a_state_of_every_format_is_still_read(version: int, name: str) -> None:
     assert processor.close_all().rows == straight.close_all().rows
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_state_of_an_older_format_needs_one_base_before_any_delta(version: int) -> None:
+    golden = b64decode((GOLDEN / f"format-{version}-windows.b64").read_bytes())
+    stored = zlib.compress(golden) if version == 1 else _compressed(golden)
+    processor, _ = Processor.restore(_processor("windows")._program, SHARD, 0, [stored])
+    needs = [processor.needs_base]
+    for base in (False, True, False):
+        processor.freeze([], base=base)
+        needs.append(processor.needs_base)
+    assert needs == [version == 1, version == 1, False, False]
+    assert not _processor("windows").needs_base
+
+
 @pytest.mark.parametrize("name", [*NAMES, "merged"])
 def test_format_2_is_what_is_written(name: str) -> None:
     written = _plain(_straight(name).freeze([Row("w0", b"{}")], base=True))
@@ -173,6 +187,17 @@ def test_the_golden_states_hold_something_of_every_window(name: str) -> None:
 
 def _entry() -> bytes:
     return _stream("windows").freeze([], base=True)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7])
+def test_a_state_of_many_blocks_is_read_whole(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "BLOCK_ROWS", rows)
+    processor = _stream("windows")
+    stored = processor.freeze([], base=True)
+    assert len(msgspec.msgpack.decode(stored)) > 4
+    restored, _ = Processor.restore(processor._program, SHARD, 0, [stored])
+    assert restored.open_groups() == processor.open_groups()
+    assert restored.close_all().rows == processor.close_all().rows
 
 
 def test_bytes_that_are_no_snapshot_are_corrupt() -> None:

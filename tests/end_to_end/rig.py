@@ -64,6 +64,13 @@ class Rig:
         arguments = ["consumer", "run", str(self.file), "--metrics-host", "127.0.0.1", "--quick-start"]
         return self.children.start("worker", arguments, self.environ)
 
+    def start_another(self, identifier: str) -> Child:
+        """Start one more worker on the same stream, under a name of its own."""
+        file = self.file.with_name(f"{identifier}.yaml")
+        file.write_text(self.file.read_text().replace(f"metrics_port: {self.port}", f"metrics_port: {free_port()}"))
+        arguments = ["consumer", "run", str(file), "--metrics-host", "127.0.0.1", "--quick-start"]
+        return self.children.start(identifier, arguments, self.environ | {"POD_NAME": identifier})
+
     def get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
             text: str = answer.read().decode()

@@ -182,10 +182,7 @@ def test_trouble_with_state_store_and_stream_loses_nothing(rig: Rig) -> None:
 
 
 def test_a_shard_is_split_its_children_merged_and_the_worker_leaves_for_good(rig: Rig) -> None:
-    text = rig.file.read_text()
-    text = text.replace("  application: rig\n", "  application: rig\n  on_stop: release\n")
-    # A daemon that still holds ended shards takes all of its grace.
-    rig.file.write_text(text.replace("kcl: {", "kcl: {shutdownGraceMillis: 8000, "))
+    release_on_stop(rig)
     rig.put(3_000)
     worker = rig.start()
     rig.wait_until_read(worker)
@@ -209,6 +206,31 @@ def test_a_shard_is_split_its_children_merged_and_the_worker_leaves_for_good(rig
     assert {held[shard].owner for shard in open_shards} == {None}
 
 
+def release_on_stop(rig: Rig) -> None:
+    text = rig.file.read_text()
+    rig.file.write_text(text.replace("  application: rig\n", "  application: rig\n  on_stop: release\n"))
+
+
+def test_another_worker_takes_over_what_one_releases_that_leaves_for_good(rig: Rig) -> None:
+    release_on_stop(rig)
+    rig.put(2_000)
+    leaver = rig.start()
+    heir = rig.start_another("worker-1")
+    rig.wait_until_read(leaver)
+    rig.wait_until_told(heir, "daemon_initialised")
+    assert rig.stop(leaver) == EXIT_OK, leaver.output()
+    database = rig.emulator.client("dynamodb")
+    assert {lease.owner for lease in (leases.read(database, "rig") or {}).values()} <= {"worker-1", None}
+    reports = database.scan(TableName="rig-WorkerMetricStats")["Items"]
+    assert [report["wid"]["S"] for report in reports] == ["worker-1"], "nobody may give leases to who has gone"
+    rig.put(2_000, 2, offset_ms=600_000)
+    rig.wait_until_read(heir)
+    assert {lease.owner for lease in (leases.read(database, "rig") or {}).values()} == {"worker-1"}
+    assert rig.stop(heir) == EXIT_OK, heir.output()
+    counted = rig.recount()
+    assert counted.is_right, counted
+
+
 STARTING_CALLS: dict[str, tuple[Service, str, str]] = {
     "check_table": ("dynamodb", "DescribeTable", "streamgauge-state"),
     "check_bucket": ("s3", "HeadBucket", ""),
@@ -223,7 +245,7 @@ STARTING_CALLS: dict[str, tuple[Service, str, str]] = {
 
 
 def test_throttles_at_the_start_delay_it_and_nothing_else(rig: Rig) -> None:
-    assert set(STARTING_CALLS) == set(get_args(StartStep))
+    assert set(STARTING_CALLS) == set(get_args(StartStep)) - {"adopt"}, "nothing is adopted at a first start"
     rig.put(1_000)
     for service, operation, match in STARTING_CALLS.values():
         rig.emulator.faults.add(Fault(service=service, operation=operation, match=match, kind="throttle", times=3))

@@ -20,10 +20,11 @@ from consumer.cli import main
 from consumer.core.compile import compile_pipeline
 from consumer.emulator.server import Emulator
 from consumer.entrypoints.beginning import begin, start_seconds
-from consumer.entrypoints.worker import Shards
+from consumer.entrypoints.footing import Shards
 from consumer.pipeline.load import load
 from consumer.records import DEAD_LETTER, LATE, Position, Record
 from consumer.runtime import clock
+from consumer.runtime.adoption import adopt, former_windows
 from consumer.runtime.commit import Mode, ShardOwner
 from consumer.runtime.surroundings import Surroundings
 from consumer.sinks.base import Failure, Router
@@ -139,6 +140,19 @@ class StateRig:
         )
         return application
 
+    def change(self, *replaced: tuple[str, str]) -> Application:
+        """Let the coming workers have a file in which texts were replaced, as a start has them adopt it."""
+        for old, new in replaced:
+            text = self.file.read_text()
+            assert old in text
+            self.file.write_text(text.replace(old, new))
+        self.pipeline = load(self.file, {})
+        stored = self.store.read_application()
+        assert stored is not None
+        application = adopt(stored, self.pipeline, self.store.adopt)
+        self.program = compile_pipeline(self.pipeline, incarnations=dict(application.incarnations))
+        return application
+
     def put(self, user: str, *, at_seconds: int, page: str = "/") -> None:
         """Put an event into the stream."""
         event = {"user": user, "at": START_MS + at_seconds * 1000, "page": page}
@@ -249,12 +263,13 @@ class StateRig:
     def _around(self) -> Surroundings:
         application = self.store.read_application()
         assert application is not None
-        outputs = [window.name for window in self.pipeline.windows]
+        windows = [window.name for window in self.pipeline.windows]
+        outputs = [*windows, *former_windows(application)]
         telemetry = Telemetry(
             metrics=Metrics(CollectorRegistry(), stream=self.name),
             logger=configure_logging(level="error", now_ms=clock.now_ms, stream=io.StringIO()),
             health=Health(clock.monotonic),
-            windows=outputs,
+            windows=windows,
             monotonic=clock.monotonic,
             now_ms=clock.now_ms,
         )

@@ -11,7 +11,7 @@ import pytest
 from consumer.emulator.server import Emulator
 from consumer.errors import EXIT_ENVIRONMENT, EXIT_OK, EXIT_REFUSED, SetupError
 from consumer.sources import leases
-from consumer.state.base import Entry
+from consumer.state.base import FORMAT_VERSION, Entry
 from consumer.state.dynamodb import DynamoStore
 from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, StateRig, World, embedded_aws, give, new_rig
 
@@ -77,7 +77,8 @@ def test_list_as_json(rig: StateRig, capsys: Capture) -> None:
         "objects": 0,
         "parents": [],
         "generation": 0,
-        "format_version": 2,
+        "definitions": state.definitions,
+        "format_version": 3,
     }
     assert (second["status"], second["epoch"]) == ("no state", None)
 
@@ -128,6 +129,48 @@ def test_a_list_without_leases_is_one_all_the_same(
     said = give(rig, capsys, "show", FIRST)
     assert said.status == EXIT_OK
     assert "the leases cannot be told: table x: AccessDenied" in said.err
+
+
+def test_an_item_that_cannot_be_read_is_told_of_and_the_others_are_listed(rig: StateRig, capsys: Capture) -> None:
+    rig.start()
+    for shard in (FIRST, SECOND):
+        rig.work(shard)
+    rig.database.update_item(
+        TableName=f"{rig.name}-state",
+        Key={"pk": {"S": f"{rig.name}/{FIRST}"}, "sk": {"S": "state"}},
+        UpdateExpression="SET watermark_ms = :text",
+        ExpressionAttributeValues={":text": {"S": "yesterday"}},
+    )
+    said = give(rig, capsys, "list")
+    assert said.status == EXIT_REFUSED
+    (unreadable,) = (line for line in said.out.splitlines() if line.startswith(FIRST))
+    assert unreadable.split()[1:3] == ["unreadable", "-"]
+    assert f"UNREADABLE {FIRST}: the stored item's attribute 'watermark_ms' is missing or not of type N" in said.out
+    (readable,) = (line for line in said.out.splitlines() if line.startswith(SECOND))
+    assert readable.split()[1] == "open"
+    listed = {shard["shard"]: shard for shard in give(rig, capsys, "list", "--json").json["shards"]}
+    assert "watermark_ms" in listed[FIRST]["unreadable"]
+    assert "unreadable" not in listed[SECOND]
+
+
+def test_the_format_is_that_of_the_item(rig: StateRig, capsys: Capture) -> None:
+    """Not the one that this version writes."""
+    rig.start()
+    rig.work(FIRST)
+    rig.database.update_item(
+        TableName=f"{rig.name}-state",
+        Key={"pk": {"S": f"{rig.name}/{FIRST}"}, "sk": {"S": "state"}},
+        UpdateExpression="SET format_version = :one REMOVE parents",
+        ExpressionAttributeValues={":one": {"N": "1"}},
+    )
+    assert _formats(rig, capsys)[FIRST] == 1
+    rig.put_minutes(0, 1)
+    rig.work(FIRST)
+    assert _formats(rig, capsys)[FIRST] == FORMAT_VERSION
+
+
+def _formats(rig: StateRig, capsys: Capture) -> dict[str, int]:
+    return {each["shard"]: each.get("format_version") for each in give(rig, capsys, "list", "--json").json["shards"]}
 
 
 def test_a_pipeline_that_never_ran_is_told_of_as_such(rig: StateRig, capsys: Capture) -> None:
@@ -271,7 +314,7 @@ def raise_missing(entry: Entry) -> None:
     raise CorruptStateError(f"{entry.key} is missing")
 
 
-def test_another_file_is_told_of_and_cannot_read_the_windows(rig: StateRig, capsys: Capture) -> None:
+def test_another_file_is_told_of_and_that_it_is_refused(rig: StateRig, capsys: Capture) -> None:
     rig.start()
     rig.work(FIRST)
     rig.file.write_text(rig.file.read_text().replace("gap: 5m", "gap: 6m"))
@@ -280,7 +323,21 @@ def test_another_file_is_told_of_and_cannot_read_the_windows(rig: StateRig, caps
     said = give(rig, capsys, "show", FIRST)
     assert said.status == EXIT_REFUSED
     assert f"FILE DIFFERS  {difference}" in said.out
-    assert "UNREADABLE    the stored state was made by other definitions" in said.out
+    assert "REFUSED       the definitions of pipeline" in said.out
+    assert "UNREADABLE" not in said.out
+    assert "\n    visits" in said.out, "it is read as what it was made with"
+
+
+def test_a_file_with_other_windows_is_told_of_and_not_refused(rig: StateRig, capsys: Capture) -> None:
+    rig.start()
+    rig.work(FIRST)
+    before = rig.file.read_text()
+    added = "windows:\n  more: {tumbling: 1h, by: [user], select: {n: count()}}\n"
+    rig.file.write_text(before.replace("windows:\n", added))
+    said = give(rig, capsys, "show", FIRST)
+    assert said.status == EXIT_OK
+    assert "FILE DIFFERS  windows.more: is new" in said.out
+    assert "REFUSED" not in said.out
 
 
 def test_a_shard_that_is_not_there_is_told_with_those_that_are(rig: StateRig, capsys: Capture) -> None:

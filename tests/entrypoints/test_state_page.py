@@ -63,7 +63,7 @@ def test_what_the_page_shows_is_what_the_commands_say(shop: StateRig, capsys: py
 
 def test_every_action_is_shown() -> None:
     shown = {shlex.split(command)[1] for command, _ in blocks()}
-    assert shown == {"list", "show", "export", "import", "reset"}
+    assert shown == {"list", "show", "export", "import", "handover", "reset"}
 
 
 def test_the_pipeline_of_the_page_is_the_one_it_is_played_with() -> None:

@@ -286,6 +286,36 @@ def test_a_state_is_not_replaced_by_accident(exported: tuple[StateRig, Path], ca
     assert rig.world.slept == []
 
 
+@pytest.mark.parametrize("shards_done", [0, 1, 2])
+def test_an_interrupted_import_into_an_empty_table_is_given_again_as_it_was(
+    rig: StateRig,
+    capsys: Capture,
+    out: Path,
+    uninterrupted: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    shards_done: int,
+) -> None:
+    """Without --yes: what it replaces is its own. But not what a worker has gone on with."""
+    first_part(rig)
+    give(rig, capsys, "export", out)
+    rig.empty_table()
+    advance, left = DynamoStore.advance, iter(range(shards_done))
+
+    def interrupted(store: DynamoStore, shard: str, epoch: int, state: ShardState, *, ended: bool) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        advance(store, shard, epoch, state, ended=ended)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DynamoStore, "advance", interrupted)
+        assert give(rig, capsys, "import", out).status not in (EXIT_OK, EXIT_FAILURE)
+    said = give(rig, capsys, "import", out)
+    assert said.status == EXIT_OK, said.err
+    second_part(rig)
+    assert rig.told() == uninterrupted
+    assert "which the import would replace" in refused(rig, capsys, "import", out).err
+
+
 def test_an_export_of_another_pipeline_or_definitions_is_refused(
     exported: tuple[StateRig, Path], rig: StateRig, capsys: Capture
 ) -> None:

@@ -98,7 +98,7 @@ def test_the_good_file_is_good() -> None:
             [
                 (
                     "34:3: state.tables: is not a known key; did you mean `table`? Allowed here: table, bucket, "
-                    "commit_interval, emit_delay, on_gap"
+                    "commit_interval, emit_delay, on_gap, removed_windows"
                 ),
             ],
         ),

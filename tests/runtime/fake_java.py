@@ -2,7 +2,8 @@
 
 FAKE_DAEMON is a JSON object: `log` is a list of (level, logger, message) to write first; then, if `serve` is set,
 one relay is started and initialised; then it `exit`s with a status, or waits for SIGTERM, which it obeys by ending
-the shard and telling so, unless told to be `stubborn`. With `linger` it stays after SIGTERM until it is killed.
+the shard, unless told to be `stubborn`. With `linger` it then stays until it is killed; with `late` it starts another
+relay after SIGTERM and before it ends the shard, and wants it initialised when the shard has ended.
 """
 
 from __future__ import annotations
@@ -58,8 +59,14 @@ signal.sigwait({signal.SIGTERM})
 log("WARN", "fake", "asked to stop")
 if plan.get("stubborn"):
     signal.sigwait({signal.SIGUSR1})
+late = start_relay() if plan.get("late") else None
+if late:
+    assert late.stdin
+    late.stdin.write(b"initialize again\n")
+    late.stdin.flush()
 if relay:
     tell(relay, "shutdownRequested")
     relay.communicate()
-log("INFO", "software.amazon.kinesis.multilang.MultiLangDaemon", "Process shutdown is complete.")
+if late or plan.get("linger"):
+    signal.sigwait({signal.SIGUSR1})
 os._exit(143)

@@ -14,7 +14,7 @@ from consumer.core import snapshot
 from consumer.errors import RetryableError
 from consumer.runtime import commit, compaction
 from consumer.runtime.commit import Mode, ShardOwner
-from consumer.runtime.compaction import COMMITS_MAX, CROWDED, RUN_MIN, Background, due
+from consumer.runtime.compaction import COMMITS_MAX, CROWDED, RUN_MIN, Attempt, Background, Leftovers, due
 from consumer.runtime.shard import ShardRunner
 from consumer.runtime.surroundings import at_once
 from consumer.runtime.tidying import Tidying
@@ -28,13 +28,16 @@ SEED = 11
 
 
 class Later:
-    """A background whose tasks are done when somebody says so."""
+    """A background whose merges are done when somebody says so."""
 
     def __init__(self) -> None:
         self.tasks: list[Callable[[], None]] = []
 
     def __call__(self, task: Callable[[], None]) -> None:
-        self.tasks.append(task)
+        if isinstance(task, compaction._Merge):
+            self.tasks.append(task)
+        else:
+            task()
 
     def catch_up(self) -> None:
         while self.tasks:
@@ -346,6 +349,49 @@ def test_trouble_with_the_store_is_told_and_the_merge_is_tried_after_another_com
     world.assert_exact()
     assert len(_state(world).manifest) < 12
     _assert_tidy(world)
+
+
+@pytest.mark.parametrize("after_effect", [True, False], ids=["answer lost", "nothing written"])
+def test_what_a_failed_merge_has_left_is_deleted_before_the_next_one(*, after_effect: bool) -> None:
+    """And not the merged entry before it, which may bear the same number, and which the state refers to."""
+    world, later = _world(), Later()
+    store = FaultyStore(MemoryStore(world.memory))
+    failed, looks = 0, 0
+
+    def look() -> None:
+        nonlocal failed, looks
+        if not later.tasks:
+            return
+        looks += 1
+        if looks % 2:
+            before = set(world.memory.objects)
+            store.fail("put_object", RetryableError("throttled"), after_effect=after_effect)
+            later.catch_up()
+            failed += len(set(world.memory.objects) - before)
+            return
+        later.catch_up()
+        referred = {entry.key for entry in _state(world).manifest}
+        assert referred <= set(world.memory.objects)
+        numbered = [key for key in world.memory.objects if f"-{COMMITS_MAX // 1000:09d}" in key]
+        assert len([key for key in numbered if key not in referred]) <= 1, "only the one that was merged now"
+
+    _serve(world, _watched(world, look), later, store)
+    assert looks > 3
+    assert (failed > 1) is after_effect
+    world.assert_exact()
+
+
+def test_what_has_the_number_of_a_failed_merge_is_no_leftover() -> None:
+    """An ordinary commit may come to the number of a merge that failed long before."""
+    world = _world()
+    store = MemoryStore(world.memory)
+    taken_up, left = (store.put_object(SHARD, 0, 1, COMMITS_MAX + 1, data) for data in (b"taken up", b"left"))
+    others = [store.put_object(SHARD, 0, *named, b"another") for named in ((2, COMMITS_MAX + 1), (1, COMMITS_MAX + 3))]
+    failed = {Attempt(COMMITS_MAX + 1, left.sha256)}
+    Leftovers(world.surroundings(store), SHARD, 1, failed).delete()
+    assert set(world.memory.objects) == {entry.key for entry in (taken_up, *others)}
+    assert left.key not in world.memory.objects
+    assert failed == set()
 
 
 def test_what_nobody_had_foreseen_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

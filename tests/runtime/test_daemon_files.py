@@ -21,6 +21,7 @@ from consumer.runtime.daemon_files import (
     DaemonConfig,
     render_log_configuration,
     render_properties,
+    setting_ms,
     write_files,
 )
 from consumer.runtime.private_directory import OWNER
@@ -195,5 +196,21 @@ def test_the_log_is_json_on_standard_error_and_always_tells_of_initialisation(le
     assert general is not None
     assert general.get("level") == level
     levels = {logger.get("name"): logger.get("level") for logger in root.findall("logger")}
-    for name, _ in (daemon_log.INITIALISED, daemon_log.DRAINED):
-        assert daemon_log.at_least("INFO", levels.get(name) or level)
+    assert daemon_log.at_least("INFO", levels.get(daemon_log.INITIALISED[0]) or level)
+
+
+def test_settings_are_those_of_the_file_or_ours() -> None:
+    assert setting_ms((), "failoverTimeMillis") == 10_000
+    assert setting_ms((("maxRecords", "5"), ("failoverTimeMillis", "3000")), "failoverTimeMillis") == 3_000
+
+
+def test_a_dead_worker_counts_as_dead_before_its_leases_expire() -> None:
+    """Else the leader gives them to it again. Reports go by whole seconds; three renewals fit into the time."""
+    failover_ms = setting_ms((), "failoverTimeMillis")
+    assert 2 * setting_ms((), "workerMetricsReporterFreqInMillis") + 1_000 < failover_ms - failover_ms / 3
+
+
+def test_the_load_is_balanced_every_half_a_minute() -> None:
+    """Each balancing is a pause for the shards that move."""
+    interval_ms = setting_ms((), "leaseAssignmentIntervalMillis")
+    assert interval_ms * setting_ms((), "varianceBalancingFrequency") == 30_000

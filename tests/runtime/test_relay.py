@@ -33,7 +33,14 @@ class Worker:
         self.failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         self.rejected: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.threads: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
-        self.listener = RelayListener(directory, self._shard, on_failure=self.failures.put, on_reject=self.rejected.put)
+        self.released: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
+        self.listener = RelayListener(
+            directory,
+            self._shard,
+            on_released=lambda: self.released.put(threading.current_thread()),
+            on_failure=self.failures.put,
+            on_reject=self.rejected.put,
+        )
 
     def _shard(self, lines: BinaryIO, output: BinaryIO) -> None:
         self.threads.put(threading.current_thread())

@@ -193,11 +193,9 @@ def test_a_child_is_refused_while_a_parent_has_not_ended(parent: str) -> None:
     family.assert_exact()
 
 
-def test_a_child_sends_and_acknowledges_what_its_parent_left() -> None:
-    """Lease rows were lost, and so the child began before its parent's end was checkpointed."""
-    family = _family(11)
-    family.serve("low")
-    family.turn_to("high")
+def _end_unsent(family: Family, shard: str) -> None:
+    """Let a shard end, and its worker die before the rows that came of it are sent."""
+    family.turn_to(shard)
     family.steps.clear()
     daemon = FakeDaemon(family)
     daemon._script = iter([daemon.initialize(), daemon.batch(family.records), {"action": "shardEnded"}])
@@ -205,6 +203,13 @@ def test_a_child_sends_and_acknowledges_what_its_parent_left() -> None:
     with pytest.raises(Died):
         family.run(daemon)
     family.dies_before = None
+
+
+def test_a_child_sends_and_acknowledges_what_its_parent_left() -> None:
+    """Lease rows were lost, and so the child began before its parent's end was checkpointed."""
+    family = _family(11)
+    family.serve("low")
+    _end_unsent(family, "high")
     left = set(family._outbox("high"))
     assert family.state("high").ended
     assert left
@@ -216,6 +221,22 @@ def test_a_child_sends_and_acknowledges_what_its_parent_left() -> None:
     assert family.memory.items["low"].epoch == 1, "nothing was left there: its owner is not fenced"
     _serve_all(family)
     family.assert_exact()
+
+
+def test_that_a_parents_rows_were_sent_is_recorded_before_the_child_begins() -> None:
+    """And nothing of the parent stays with the child's worker: others may serve it."""
+    family = _family(11)
+    family.serve("low")
+    _end_unsent(family, "high")
+    before = family.state("high")
+    family.turn_to("merged")
+    around = family.surroundings()
+    commit.ShardOwner(around, "merged").initialise(None)
+    after = family.state("high")
+    assert before.outbox_rows > after.outbox_rows == 0
+    assert (after.commit_no, after.ended) == (before.commit_no + 1, True)
+    assert not set(family._outbox("high"))
+    assert set(around.telemetry.health.report().shards) == {"merged"}
 
 
 def test_a_late_owner_of_an_ended_parent_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ SEEN_IN_A_CHUNK = (
     "duplicates before dedupe",
     "fences",
     "idle decisions",
+    "ledgers written",
     "late rows",
     "dead letters",
     "leases lost",
@@ -118,7 +119,10 @@ def test_it_is_the_same_in_another_process() -> None:
 def test_a_planted_bug_is_found(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     bug.plant(monkeypatch)
     for seed in range(1, SEEDS + 1):
-        error = run(replace(Plan.of(seed), interprets=bug.interprets)).error
+        plan = replace(Plan.of(seed), interprets=bug.interprets)
+        if bug.needs is not None:
+            plan = replace(plan, strength={**plan.strength, bug.needs: 1.0})
+        error = run(plan).error
         if error is not None:
             assert re.search(bug.finding, str(error)), error
             return

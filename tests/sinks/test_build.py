@@ -164,6 +164,19 @@ def test_outputs_that_nobody_wants_go_nowhere() -> None:
     assert stdout.getvalue() == b"v\n"
 
 
+def test_windows_that_are_no_more_go_where_they_are_named_else_everywhere(tmp_path: Path) -> None:
+    """What is left of them must not be lost because no sink names them any more."""
+    stdout, path = io.BytesIO(), tmp_path / "rows"
+    views, named = SinkRoute(StdoutSink(), ("views",)), SinkRoute(FileSink(str(path)), ("views", "named"))
+    pipeline = replace(PIPELINE, sinks=(views, named))
+    router = build_router(pipeline, Services().clients(), stdout, former=frozenset({"named", "forgotten", "views"}))
+    rows = [Row("views", b"v"), Row("named", b"n"), Row("forgotten", b"f")]
+    router.send(rows, pause=lambda _: False, observer=RecordingObserver(), random=lambda: 0.0, clock=lambda: 0.0)
+    router.close()
+    assert stdout.getvalue() == b"v\nf\n"
+    assert path.read_bytes() == b"v\nn\nf\n"
+
+
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     route = SinkRoute(FileSink(str(tmp_path / "nowhere" / "out")), None)
     with pytest.raises(SinkError, match="must exist"):

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from consumer.emulator.server import Emulator
 from consumer.errors import RetryableError, SetupError
 from consumer.sources.kinesis import ShardInfo
-from consumer.sources.leases import OWNER_INDEX, accept, prepare, read, release, release_leader
+from consumer.sources.leases import OWNER_INDEX, accept, leave, prepare, read, release, release_leader
 
 SHARDS = [
     ShardInfo("shardId-000000000000", None, None, ("0", "99"), closed=False),
@@ -126,27 +126,114 @@ def test_errors_say_whether_to_try_again() -> None:
         prepare(Failing(EndpointConnectionError(endpoint_url="http://x")), "app", SHARDS, "worker-0", None)
 
 
-def test_a_worker_that_leaves_gives_its_own_open_leases_free(dynamodb: Any, application: str) -> None:
-    prepare(dynamodb, application, SHARDS, "worker-0", None)
-    prepare(
-        dynamodb, application, [ShardInfo("shardId-000000000002", None, None, ("200", "299"), closed=False)], "b", None
-    )
-    ended = ShardInfo("shardId-000000000003", None, None, ("300", "399"), closed=True)
-    prepare(dynamodb, application, [ended], "worker-0", None)
+THIRD, ENDED = (
+    ShardInfo("shardId-000000000002", None, None, ("200", "299"), closed=False),
+    ShardInfo("shardId-000000000003", None, None, ("300", "399"), closed=True),
+)
+
+
+def prepare_three_and_an_ended_one(dynamodb: Any, application: str) -> None:
+    """Worker-0 has two open shards and an ended one, b has the third."""
+    prepare(dynamodb, application, [*SHARDS, ENDED], "worker-0", None)
+    prepare(dynamodb, application, [THIRD], "b", None)
     dynamodb.update_item(
         TableName=application,
-        Key={"leaseKey": {"S": ended.id}},
+        Key={"leaseKey": {"S": ENDED.id}},
         UpdateExpression="SET checkpoint = :end",
         ExpressionAttributeValues={":end": {"S": "SHARD_END"}},
     )
-    assert release(dynamodb, application, "worker-0") == 2
-    owners = {shard: row.get("leaseOwner", {}).get("S") for shard, row in rows(dynamodb, application).items()}
-    assert owners == {SHARDS[0].id: None, SHARDS[1].id: None, "shardId-000000000002": "b", ended.id: "worker-0"}
-    assert release(dynamodb, application, "worker-0") == 0
+
+
+def report(dynamodb: Any, application: str, **seconds: int) -> str:
+    """Write reports of workers, as the daemon does, and return the name of their table."""
+    table = f"{application}-WorkerMetricStats"
+    dynamodb.create_table(
+        TableName=table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "wid", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "wid", "KeyType": "HASH"}],
+    )
+    for worker, second in seconds.items():
+        item = {"wid": {"S": worker.replace("_", "-")}, "lut": {"N": str(second)}}
+        dynamodb.put_item(TableName=table, Item=item)
+    return table
+
+
+def owners(dynamodb: Any, application: str) -> dict[str, str | None]:
+    return {shard: row.get("leaseOwner", {}).get("S") for shard, row in rows(dynamodb, application).items()}
+
+
+def test_a_worker_that_leaves_gives_its_open_leases_to_live_workers_evenly(dynamodb: Any, application: str) -> None:
+    prepare_three_and_an_ended_one(dynamodb, application)
+    table = report(dynamodb, application, worker_0=1_000, b=996, c=996, dead=995)
+    before = rows(dynamodb, application)
+    assert release(dynamodb, application, "worker-0", 996) == 2
+    found = owners(dynamodb, application)
+    assert (found[THIRD.id], found[ENDED.id]) == ("b", "worker-0")
+    assert [found[shard.id] for shard in SHARDS] == ["c", "b"], "who has the fewest leases comes first"
+    for shard in SHARDS:
+        counters = [int(state[shard.id]["leaseCounter"]["N"]) for state in (before, rows(dynamodb, application))]
+        assert counters[1] == counters[0] + 1, "renewed for its new owner"
+    assert {item["wid"]["S"] for item in dynamodb.scan(TableName=table)["Items"]} == {"b", "c", "dead"}, "not ours"
+    assert release(dynamodb, application, "worker-0", 996) == 0
+
+
+def test_the_last_worker_that_leaves_gives_its_leases_free(dynamodb: Any, application: str) -> None:
+    prepare_three_and_an_ended_one(dynamodb, application)
+    report(dynamodb, application, worker_0=1_000, dead=995)
+    assert release(dynamodb, application, "worker-0", 996) == 2
+    assert owners(dynamodb, application) == {
+        SHARDS[0].id: None,
+        SHARDS[1].id: None,
+        THIRD.id: "b",
+        ENDED.id: "worker-0",
+    }
+
+
+def test_leases_that_somebody_takes_or_renews_meanwhile_are_left_to_them(dynamodb: Any, application: str) -> None:
+    prepare(dynamodb, application, SHARDS, "worker-0", None)
+    others = iter(["c", "worker-0"])
+
+    class Overtaken:
+        """Has somebody change each lease just before it is given away."""
+
+        def __getattr__(self, name: str) -> Any:
+            return self._late if name == "update_item" else getattr(dynamodb, name)
+
+        def _late(self, **request: Any) -> Any:
+            dynamodb.update_item(
+                TableName=application,
+                Key=request["Key"],
+                UpdateExpression="SET leaseOwner = :other, leaseCounter = leaseCounter + :one",
+                ExpressionAttributeValues={":other": {"S": next(others)}, ":one": {"N": "1"}},
+            )
+            return dynamodb.update_item(**request)
+
+    assert release(Overtaken(), application, "worker-0", 0) == 0
+    assert list(owners(dynamodb, application).values()) == ["c", "worker-0"]
 
 
 def test_without_a_lease_table_there_is_nothing_to_give_free(dynamodb: Any, application: str) -> None:
-    assert release(dynamodb, application, "worker-0") == 0
+    assert release(dynamodb, application, "worker-0", 0) == 0
+    leave(dynamodb, application, "worker-0")
+
+
+def test_who_has_stopped_lets_go_of_the_lock_and_of_what_it_was_to_hand_over(
+    dynamodb: Any, application: str, leader: str
+) -> None:
+    prepare(dynamodb, application, SHARDS, "worker-1", None)
+    for shard, old_owner in zip(SHARDS, ("worker-0", "worker-2"), strict=True):
+        dynamodb.update_item(
+            TableName=application,
+            Key={"leaseKey": {"S": shard.id}},
+            UpdateExpression="SET checkpointOwner = :old",
+            ExpressionAttributeValues={":old": {"S": old_owner}},
+        )
+    leave(dynamodb, application, "worker-0")
+    assert keys(dynamodb, leader) == {"Migration3.0"}
+    left = read(dynamodb, application)
+    assert left is not None
+    assert [left[shard.id].from_owner for shard in SHARDS] == [None, "worker-2"]
 
 
 def test_a_lease_that_was_being_handed_over_is_taken_by_who_comes_back(dynamodb: Any, application: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,18 +27,21 @@ class Watched:
         self._client = client
         self.writes: list[str] = []
         self.sizes: list[int] = []
+        self.batches: list[list[str]] = []
         self.fail_at: int | None = None
         self.after = False
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._client, name)
-        if name not in {"put_item", "delete_item"}:
+        if name == "batch_write_item":
+            return self._delete
+        if name != "put_item":
             return call
 
         def write(**request: Any) -> Any:
-            key = request.get("Key") or request["Item"]
+            key = request["Item"]
             number = len(self.writes)
-            self.writes.append("head" if key["sk"]["S"] != "chunk" else key["pk"]["S"].rsplit("/", 1)[1])
+            self.writes.append(_name(key))
             self.sizes.append(sum(len(name) + len(next(iter(value.values()))) for name, value in key.items()))
             if number == self.fail_at and not self.after:
                 raise client_error("ThrottlingException")
@@ -48,6 +51,24 @@ class Watched:
             return answer
 
         return write
+
+    def _delete(self, **request: Any) -> Any:
+        """Delete; where it is to fail, it does so in the middle of a batch."""
+        ((table, requests),) = request["RequestItems"].items()
+        assert len(requests) <= 25
+        self.batches.append([_name(each["DeleteRequest"]["Key"]) for each in requests])
+        at = None if self.fail_at is None else self.fail_at - len(self.writes)
+        self.writes += self.batches[-1]
+        if at is None or not 0 <= at < len(requests):
+            return self._client.batch_write_item(**request)
+        done = requests[: at + self.after]
+        if done:
+            self._client.batch_write_item(**request | {"RequestItems": {table: done}})
+        raise client_error("InternalServerError", 500)
+
+
+def _name(key: Any) -> str:
+    return "head" if key["sk"]["S"] != "chunk" else str(key["pk"]["S"]).rsplit("/", 1)[1]
 
 
 class Place:
@@ -123,6 +144,40 @@ def test_a_torn_deletion_is_found_and_repeated(place: Place, fail_at: int, *, af
     assert place.store().list(SHARD, 0) == []
 
 
+def test_deletions_go_many_at_a_time_and_the_heads_last(place: Place) -> None:
+    """An entry that comes twice is deleted once: the service refuses a call that names an item twice."""
+    store = place.store()
+    entries = [store.put(SHARD, 0, 1, number, DATA) for number in range(9)]
+    store.delete([*entries, entries[0]])
+    assert [len(batch) for batch in place.client.batches] == [25, 2, 9]
+    assert place.client.batches[-1] == ["head"] * 9
+    assert place.chunks() == 0
+    assert store.list(SHARD, 0) == []
+
+
+def test_what_a_call_did_not_delete_is_deleted_by_the_next_one() -> None:
+    asked: list[int] = []
+
+    class Slow:
+        def batch_write_item(self, *, RequestItems: Any, **_: Any) -> Any:  # noqa: N803 - AWS' name
+            (requests,) = RequestItems.values()
+            asked.append(len(requests))
+            left = {"t": requests[1:]} if len(requests) > 1 else {}
+            return {"UnprocessedItems": left, "ConsumedCapacity": []}
+
+    Table(cast("Any", Slow()), "t").delete_many([{"pk": {"S": str(number)}} for number in range(3)])
+    assert asked == [3, 2, 1]
+
+
+def test_a_call_that_deletes_nothing_is_tried_again_later() -> None:
+    class Throttled:
+        def batch_write_item(self, *, RequestItems: Any, **_: Any) -> Any:  # noqa: N803 - AWS' name
+            return {"UnprocessedItems": RequestItems, "ConsumedCapacity": []}
+
+    with pytest.raises(RetryableError, match="none of 1 items"):
+        Table(cast("Any", Throttled()), "t").delete_many([{"pk": {"S": "1"}}])
+
+
 @pytest.mark.parametrize("fail_at", range(5))
 def test_a_throttled_write_goes_on_where_it_stopped(place: Place, fail_at: int) -> None:
     """What was written is not written again: a refused condition costs as much as a write."""
@@ -135,6 +190,17 @@ def test_a_throttled_write_goes_on_where_it_stopped(place: Place, fail_at: int) 
     assert len(chunks) == 3 + (1 <= fail_at <= 3)
     assert store.get(entry) == DATA
     assert store.put(SHARD, 0, 1, 2, DATA) == entry  # and after that it starts from the beginning
+
+
+@pytest.mark.parametrize("fail_at", range(1, 5))
+def test_what_was_deleted_meanwhile_is_written_again(place: Place, fail_at: int) -> None:
+    """By whoever wrote a part of it: it does not go on where it stopped."""
+    store = place.store()
+    place.client.fail_at = fail_at
+    with pytest.raises(RetryableError):
+        store.put(SHARD, 0, 1, 2, DATA)
+    store.delete([one.entry for one in store.list(SHARD, 0)])
+    assert store.get(store.put(SHARD, 0, 1, 2, DATA)) == DATA
 
 
 def test_what_a_slow_owner_wrote_after_a_collection_is_found(place: Place) -> None:

@@ -15,6 +15,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     NoCredentialsError,
     ReadTimeoutError,
+    WaiterError,
 )
 from botocore.parsers import ResponseParserError
 
@@ -222,6 +223,13 @@ def test_an_error_nobody_foresaw_passes_unchanged() -> None:
         store_on(client).claim(SHARD)
 
 
+def test_an_error_of_a_transaction_that_nobody_foresaw_passes_unchanged() -> None:
+    client = answering()
+    client.transact_write_items.side_effect = client_error("ValidationException")
+    with pytest.raises(ClientError, match="ValidationException"):
+        store_on(client).advance(SHARD, 1, STATE, ended=False)
+
+
 def test_a_refused_condition_is_the_fence_and_nothing_else_is() -> None:
     client = Mock()
     client.update_item.side_effect = client_error("ConditionalCheckFailedException")
@@ -235,6 +243,46 @@ def test_an_application_that_vanishes_is_not_invented() -> None:
     client.get_item.return_value = CAPACITY
     with pytest.raises(RetryableError, match="was there and is gone"):
         store_on(client).create_application(APPLICATION)
+
+
+DESCRIPTION = {
+    "Table": {
+        "TableStatus": "ACTIVE",
+        "KeySchema": [{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+        "AttributeDefinitions": [
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": "S"},
+        ],
+    }
+}
+
+
+def test_a_table_is_created_waited_for_and_checked() -> None:
+    client = Mock()
+    client.describe_table.return_value = DESCRIPTION
+    create_table(client, "t")
+    assert [each[0] for each in client.mock_calls] == [
+        "create_table",
+        "get_waiter",
+        "get_waiter().wait",
+        "describe_table",
+    ]
+    assert client.create_table.call_args.kwargs["BillingMode"] == "PAY_PER_REQUEST"
+    assert client.get_waiter().wait.call_args.kwargs["TableName"] == "t"
+
+
+def test_a_table_that_takes_long_may_be_there_later() -> None:
+    client = Mock()
+    client.get_waiter.return_value.wait.side_effect = WaiterError("table_exists", "Max attempts exceeded", {})
+    with pytest.raises(RetryableError, match="still being created"):
+        create_table(client, "t")
+
+
+def test_an_error_of_creating_that_nobody_foresaw_passes_unchanged() -> None:
+    client = Mock()
+    client.create_table.side_effect = client_error("ValidationException")
+    with pytest.raises(ClientError, match="ValidationException"):
+        create_table(client, "t")
 
 
 def test_the_table_can_be_created_twice(clients: tuple[Any, Any]) -> None:
@@ -355,7 +403,7 @@ def test_a_reset_replaces_the_application_before_any_item() -> None:
     client = answering()
     client.query.return_value = CAPACITY | {"Items": [{"sk": {"S": "shard/" + SHARD}}]}
     store_on(client).reset(APPLICATION)
-    application, names, clear = client.mock_calls
+    application, names, clear, ledger = client.mock_calls
     assert application[0] == "put_item"
     assert application.kwargs["Item"]["generation"] == {"N": "1"}
     assert application.kwargs["ConditionExpression"] == "generation = :generation"
@@ -363,6 +411,7 @@ def test_a_reset_replaces_the_application_before_any_item() -> None:
     assert names[0] == "query"
     assert (clear[0], clear.kwargs["Key"]) == ("update_item", KEY)
     assert clear.kwargs["UpdateExpression"].startswith("ADD #epoch :one REMOVE #retired, #commit_no, ")
+    assert (ledger[0], ledger.kwargs["Key"]) == ("delete_item", KEY | {"sk": {"S": "ledger"}})
 
 
 def test_a_reset_that_cannot_list_the_shards_has_begun_and_is_repeated() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import msgspec
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 
 from consumer.errors import CorruptStateError, RefusedError
 from consumer.records import Position
-from consumer.state.base import FORMAT_VERSION, Application, Claim, Entry, ShardState
+from consumer.state.base import (
+    FORMAT_VERSION,
+    Application,
+    Claim,
+    Definitions,
+    Entry,
+    RemovedWindow,
+    ShardState,
+)
 from consumer.state.items import (
     STATE_ATTRIBUTES,
     decode_application,
@@ -45,10 +54,17 @@ GOLDEN_1: dict[str, Any] = {
     "manifest": {"L": []},
     "sha256": {"S": "9c" * 32},
 }
-"""As version 1 wrote it, without parents. It is still read, as what version 2 would have written."""
-GOLDEN_INLINE: dict[str, Any] = GOLDEN_1 | {
+"""As version 1 wrote it, without parents. It is still read, as what the present version would have written."""
+GOLDEN_2: dict[str, Any] = GOLDEN_1 | {
     "format_version": {"N": "2"},
     "parents": {"L": [{"S": "shardId-000000000003"}, {"S": "shardId-000000000004"}]},
+}
+"""As version 2 wrote it, telling nothing of its snapshot."""
+GOLDEN_INLINE: dict[str, Any] = GOLDEN_2 | {
+    "format_version": {"N": "3"},
+    "committed_at_ms": {"N": "1700000000456"},
+    "outbox_rows": {"N": "7"},
+    "due_ms": {"N": "-62135596000000"},
 }
 INLINE = ShardState(
     commit_no=41,
@@ -60,12 +76,16 @@ INLINE = ShardState(
     stream_created_ms=1_690_000_000_000,
     definitions="5f" * 32,
     generation=2,
-    format_version=2,
+    format_version=3,
     inline=b"\x00\xffsnapshot",
     manifest=(),
     sha256="9c" * 32,
     parents=("shardId-000000000003", "shardId-000000000004"),
+    committed_at_ms=1_700_000_000_456,
+    outbox_rows=7,
+    due_ms=-62_135_596_000_000,
 )
+UNTOLD = msgspec.structs.replace(INLINE, format_version=2, committed_at_ms=0, outbox_rows=0, due_ms=None)
 GOLDEN_OBJECTS: dict[str, Any] = GOLDEN_INLINE | {
     "ended": {"BOOL": True},
     "position_sequence": {"NULL": True},
@@ -102,7 +122,25 @@ GOLDEN_APPLICATION_1: dict[str, Any] = {
     "stream_created_ms": {"N": "1690000000000"},
 }
 """As the first version wrote it, without the text of the definitions."""
-GOLDEN_APPLICATION = GOLDEN_APPLICATION_1 | {"meaning": {"S": '{"windows":[]}'}}
+GOLDEN_APPLICATION_2 = GOLDEN_APPLICATION_1 | {"meaning": {"S": '{"windows":[]}'}}
+"""As the second version wrote it, without adoptions."""
+GOLDEN_APPLICATION = GOLDEN_APPLICATION_2 | {
+    "adoptions": {"N": "2"},
+    "incarnations": {"M": {"trend": {"N": "2"}, "views": {"N": "1"}}},
+    "earlier": {
+        "L": [
+            {"M": {"hash": {"S": "a0" * 32}, "text": {"S": "{}"}, "incarnations": {"M": {}}}},
+            {"M": {"hash": {"S": "a1" * 32}, "text": {"S": "{1}"}, "incarnations": {"M": {"views": {"N": "1"}}}}},
+        ]
+    },
+    "removed": {
+        "L": [
+            {"M": {"name": {"S": "visits"}, "incarnation": {"N": "0"}, "removal": {"S": "flush"}}},
+            {"M": {"name": {"S": "trend"}, "incarnation": {"N": "1"}, "removal": {"S": "drop"}}},
+        ]
+    },
+    "runs_in": {"S": "lambda"},
+}
 APPLICATION = Application(
     generation=2,
     started_at_ms=1_700_000_000_456,
@@ -110,6 +148,19 @@ APPLICATION = Application(
     definitions="5f" * 32,
     stream_created_ms=1_690_000_000_000,
     meaning='{"windows":[]}',
+    adoptions=2,
+    incarnations=(("trend", 2), ("views", 1)),
+    earlier=(Definitions("a0" * 32, "{}"), Definitions("a1" * 32, "{1}", (("views", 1),))),
+    removed=(RemovedWindow("visits", 0, "flush"), RemovedWindow("trend", 1, "drop")),
+    runs_in="lambda",
+)
+NEVER_ADOPTED = Application(
+    generation=APPLICATION.generation,
+    started_at_ms=APPLICATION.started_at_ms,
+    roots=APPLICATION.roots,
+    definitions=APPLICATION.definitions,
+    stream_created_ms=APPLICATION.stream_created_ms,
+    meaning=APPLICATION.meaning,
 )
 
 
@@ -125,11 +176,27 @@ def test_stored_applications_can_be_read_for_ever() -> None:
 
 
 def test_an_application_of_the_first_version_is_read_as_one_without_the_text_of_its_definitions() -> None:
-    assert decode_application(KEY | GOLDEN_APPLICATION_1) == msgspec.structs.replace(APPLICATION, meaning="")
+    assert decode_application(KEY | GOLDEN_APPLICATION_1) == msgspec.structs.replace(NEVER_ADOPTED, meaning="")
+
+
+def test_an_application_of_the_second_version_is_read_as_one_that_never_changed() -> None:
+    assert decode_application(KEY | GOLDEN_APPLICATION_2) == NEVER_ADOPTED
+
+
+def test_a_word_of_a_version_to_come_about_removed_windows_is_refused() -> None:
+    item = copy.deepcopy(GOLDEN_APPLICATION)
+    item["removed"]["L"][0]["M"]["removal"] = {"S": "keep"}
+    with pytest.raises(RefusedError, match=r"'keep' of a removed window, .*newer one"):
+        decode_application(KEY | item)
 
 
 def test_a_state_of_version_1_is_read_as_one_without_parents() -> None:
-    assert decode_claim(KEY | GOLDEN_1 | {"epoch": {"N": "7"}}) == Claim(7, msgspec.structs.replace(INLINE, parents=()))
+    state = msgspec.structs.replace(UNTOLD, parents=(), format_version=1)
+    assert decode_claim(KEY | GOLDEN_1 | {"epoch": {"N": "7"}}) == Claim(7, state)
+
+
+def test_a_state_of_version_2_is_read_as_one_that_tells_nothing_of_its_snapshot() -> None:
+    assert decode_claim(KEY | GOLDEN_2 | {"epoch": {"N": "7"}}) == Claim(7, UNTOLD)
 
 
 def test_the_names_of_all_attributes_are_known() -> None:
@@ -201,8 +268,8 @@ def test_an_epoch_is_required() -> None:
 
 
 def test_another_format_is_refused_whatever_else_is_in_it() -> None:
-    with pytest.raises(RefusedError, match="format version 3"):
-        decode_claim({"epoch": {"N": "1"}, "commit_no": {"N": "1"}, "format_version": {"N": "3"}})
+    with pytest.raises(RefusedError, match="format version 4"):
+        decode_claim({"epoch": {"N": "1"}, "commit_no": {"N": "1"}, "format_version": {"N": "4"}})
 
 
 INTEGERS = st.integers(-(2**63), 2**63)
@@ -222,6 +289,9 @@ STATES = st.builds(
     manifest=st.lists(st.builds(Entry, st.text(), st.text(), st.integers(0)), max_size=3).map(tuple),
     sha256=st.text(),
     parents=st.lists(st.text(), max_size=2).map(tuple),
+    committed_at_ms=INTEGERS,
+    outbox_rows=st.integers(0, 10**6),
+    due_ms=st.none() | INTEGERS,
 )
 
 

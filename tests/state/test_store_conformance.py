@@ -14,6 +14,7 @@ from consumer.errors import RetryableError
 from consumer.state.base import IN_TABLE, Entry, StateStore
 from consumer.state.dynamodb import DynamoStore, create_table
 from consumer.state.memory import Memory, MemoryStore
+from consumer.testing.fake_state_aws import FakeDynamo, FakeStateS3, StoredAws
 from consumer.testing.fakes import FaultyStore
 from consumer.testing.store_conformance import StoreConformance, StoreTroubleConformance
 from consumer.testing.store_harness import Operation, StoreHarness, Trouble, TroubledStoreHarness
@@ -68,6 +69,7 @@ REQUESTS: dict[Operation, tuple[Service, str]] = {
     "read_application": ("dynamodb", "GetItem"),
     "create_application": ("dynamodb", "PutItem"),
     "reset": ("dynamodb", "PutItem"),
+    "adopt": ("dynamodb", "PutItem"),
     "claim": ("dynamodb", "UpdateItem"),
     "read": ("dynamodb", "GetItem"),
     "list_shards": ("dynamodb", "Query"),
@@ -77,11 +79,13 @@ REQUESTS: dict[Operation, tuple[Service, str]] = {
     "list_objects": ("s3", "ListObjectsV2"),
     "advance": ("dynamodb", "UpdateItem"),
     "retire": ("dynamodb", "PutItem"),
+    "read_ledger": ("dynamodb", "GetItem"),
+    "write_ledger": ("dynamodb", "PutItem"),
 }
 REQUESTS_WITHOUT_BUCKET: dict[Operation, tuple[Service, str]] = REQUESTS | {
     "put_object": ("dynamodb", "PutItem"),
     "get_object": ("dynamodb", "GetItem"),
-    "delete_objects": ("dynamodb", "DeleteItem"),
+    "delete_objects": ("dynamodb", "BatchWriteItem"),
     "list_objects": ("dynamodb", "Query"),
 }
 KINDS: dict[Trouble, Kind] = {
@@ -134,6 +138,39 @@ class TableAloneHarness(DynamoHarness):
             self.dynamodb.delete_item(TableName=self.table, Key=key)
         else:
             self.dynamodb.put_item(TableName=self.table, Item=key | {"data": {"B": data}})
+
+
+class FakeAwsHarness(StoreHarness):
+    """The same store on stand-ins for the clients: what is tested over them meets what the services do."""
+
+    def __init__(self, *, bucket: bool) -> None:
+        self._stored = StoredAws()
+        self._bucket = "bucket" if bucket else None
+
+    def new_store(self, pipeline: str = "clickstream") -> StateStore:
+        dynamodb, s3 = FakeDynamo(self._stored), FakeStateS3(self._stored)
+        return DynamoStore(dynamodb, s3, table="table", bucket=self._bucket, pipeline=pipeline)
+
+    def replace_object(self, entry: Entry, data: bytes | None) -> None:
+        self._stored.objects.pop(entry.key, None)
+        chunk = entry.key.removeprefix(IN_TABLE) + "/00000", "chunk"
+        self._stored.items.pop(chunk, None)
+        if data is not None and self._bucket is not None:
+            self._stored.objects[entry.key] = data
+        elif data is not None:
+            self._stored.items[chunk] = {"pk": {"S": chunk[0]}, "sk": {"S": chunk[1]}, "data": {"B": data}}
+
+
+class TestFakeAws(StoreConformance):
+    @pytest.fixture
+    def harness(self) -> StoreHarness:
+        return FakeAwsHarness(bucket=True)
+
+
+class TestFakeAwsTableAlone(StoreConformance):
+    @pytest.fixture
+    def harness(self) -> StoreHarness:
+        return FakeAwsHarness(bucket=False)
 
 
 NUMBERS = count()

@@ -15,8 +15,11 @@ from consumer.core.counts import Counts
 from consumer.errors import DaemonError, RefusedError, RetryableError
 from consumer.records import Position
 from consumer.sinks.base import DeliveryObserver
+from consumer.telemetry.adoption_events import AdoptionEvents
+from consumer.telemetry.alarm_events import Misrouting
 from consumer.telemetry.events import Started, Telemetry
 from consumer.telemetry.health import Activity
+from consumer.telemetry.invocation_events import InvocationEvents
 from consumer.telemetry.metrics import DEFINITIONS, Metrics
 from consumer.telemetry.shards import REPEAT_SECONDS, Batch
 from tests.telemetry.told import START_MS, Told
@@ -90,6 +93,18 @@ def committed(telemetry: Telemetry, rows: int = 6) -> None:
     )
 
 
+def carried_over(telemetry: Telemetry) -> None:
+    telemetry.state_carried_over(
+        shard=SHARD,
+        position=POSITION,
+        watermark_ms=START_MS,
+        added=["trend"],
+        flushed=["visits"],
+        results={"visits": 5, "views": 1},
+        dropped={"old": 7},
+    )
+
+
 def shard_released(telemetry: Telemetry) -> None:
     telemetry.delivery(SHARD)
     telemetry.shard_released(shard=SHARD)
@@ -101,6 +116,10 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "worker_stopping": lambda t: t.worker_stopping(reason="SIGTERM"),
     "worker_stopped": lambda t: t.worker_stopped(status=0),
     "failed": lambda t: t.failed(error=DaemonError("ended with status 1"), shard=SHARD),
+    "epoch_churn": lambda t: t.epoch_churn(shard=SHARD, claims=5, within_seconds=300.0, wait_seconds=1.5),
+    "stream_misroutes": lambda t: t.stream_misroutes(
+        shard=SHARD, records=7, cause=Misrouting.UNKNOWN, error=RetryableError("throttled")
+    ),
     "stream_ignores_keys": lambda t: t.stream_ignores_keys(stream="clicks"),
     "daemon_started": lambda t: t.daemon_started(pid=4_711, java_version="25.0.2"),
     "daemon_initialised": lambda t: t.daemon_initialised(seconds=4.25),
@@ -115,6 +134,9 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "batch": lambda t: t.batch(SHARD, EMPTY),
     "late_seen": lambda t: t.batch(SHARD, batch_of(Counts(received=9, late={"views": 4}))),
     "dead_letters_seen": lambda t: t.batch(SHARD, batch_of(Counts(received=9, dead_letters={"too_deep": 4}))),
+    "definitions_adopted": lambda t: t.definitions_adopted(adoption=2, added=["views"], removed={"visits": "drop"}),
+    "state_carried_over": carried_over,
+    "groups_dropped": carried_over,
     "idle_advanced": lambda t: t.idle_advanced(shard=SHARD, watermark_ms=START_MS, position=POSITION),
     "committed": committed,
     "commit_retry": lambda t: t.commit_retry(
@@ -127,8 +149,19 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "handover_finished": lambda t: t.handover_finished(shard=SHARD, new_owner="worker-1"),
     "handovers_not_seen": lambda t: t.handovers_not_seen(error=RetryableError("throttled")),
     "leases_released": lambda t: t.leases_released(leases=4),
+    "container_started": lambda t: t.container_started(
+        pipeline="demo", version="1", definitions="5f", stream="clicks", function="arn:f"
+    ),
+    "mapping_unchecked": lambda t: t.mapping_unchecked(function="arn:f"),
+    "batch_returned": lambda t: t.batch_returned(
+        shard=SHARD, sequence_number=str(POSITION.sequence), error=RetryableError("throttled")
+    ),
+    "ticked": lambda t: t.ticked(shards=2, seconds=0.5),
+    "tick_postponed": lambda t: t.tick_postponed(shard=SHARD, error=RetryableError("throttled")),
+    "packets_left_out": lambda t: t.packets_left_out(shard=SHARD, records=3),
     "leases_not_released": lambda t: t.leases_not_released(error=RetryableError("throttled")),
     "merge_failed": lambda t: t.merge_failed(shard=SHARD, error=RetryableError("throttled")),
+    "ledger_failed": lambda t: t.ledger_failed(shard=SHARD, error=RetryableError("throttled")),
     "parent_retired": lambda t: t.parent_retired(shard=SHARD, parent="shardId-000000000009"),
     "orphans_deleted": lambda t: t.orphans_deleted(shard=SHARD, objects=3),
     "sink_retry": lambda t: t.delivery(SHARD).retry("firehose:rows", "throttled", 7, 1.5),
@@ -151,7 +184,9 @@ def documented() -> dict[str, tuple[str, set[str]]]:
 
 def test_the_page_lists_every_event() -> None:
     assert set(documented()) == set(EVENTS) | WRITTEN_ELSEWHERE
-    methods = {name for name in vars(Telemetry) if not name.startswith("_")}
+    methods = {
+        name for name in (*vars(Telemetry), *vars(AdoptionEvents), *vars(InvocationEvents)) if not name.startswith("_")
+    }
     assert methods - set(EVENTS) == {"activity", "delivery"}, "an event without a test"
 
 

@@ -8,7 +8,8 @@
    counted once more.
 4. The leases go back to the start; what was counted is skipped, by the positions in the states.
 
-A crash anywhere is followed by the same command, given again.
+A crash anywhere is followed by the same command, given again: what an interrupted import has written, and no worker has
+gone on with, is replaced without further ado.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from consumer.entrypoints.state.resetting import replace_application
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import counted, status_of, time_text
 from consumer.errors import EXIT_OK, CorruptStateError, RefusedError
-from consumer.pipeline.definitions import definitions_text
+from consumer.pipeline.definitions import definitions_hash, definitions_text
 from consumer.pipeline.differences import differences
 from consumer.pipeline.wording import size_in_words
 from consumer.records import Row
@@ -64,7 +65,8 @@ class _Export:
         entries = files.read_entries(self.directory, shard, claim)
         if hashlib.sha256(entries[-1]).hexdigest() != claim.state.sha256:
             raise CorruptStateError(f"the snapshot of {shard} does not match the hash in its item")
-        return restore(site.program, shard, claim.state, entries)
+        program = site.program_of(self.application, claim.state.definitions)
+        return restore(program, shard, claim.state, entries)
 
 
 def import_state(site: Site, directory: Path, *, replace: bool, accept_gap: bool) -> int:
@@ -80,7 +82,7 @@ def import_state(site: Site, directory: Path, *, replace: bool, accept_gap: bool
     shards = site.tried(lambda: kinesis.list_shards(stream, source))
     _check_stream(export, info, {shard.id for shard in shards}, accept_gap=accept_gap)
     if not replace:
-        _check_replaced(site)
+        _check_replaced(site, export)
     site.refuse_while_leases_live()
     new = _begin(site, export)
     for shard in sorted(export.claims, reverse=True):  # no child may begin anew from its parent's state
@@ -98,12 +100,12 @@ def _checked_export(site: Site, directory: Path) -> _Export:
     application = read.application_item()
     if read.pipeline != site.pipeline.name:
         raise RefusedError(f"{directory} is an export of pipeline {read.pipeline}, the file is {site.pipeline.name}")
-    if application.definitions != site.program.definitions:
+    if definitions_hash(site.pipeline, dict(application.incarnations)) != application.definitions:
         changes = differences(application.meaning, definitions_text(site.pipeline)) if application.meaning else []
         raise RefusedError(
             f"{directory} was exported with other definitions"
             + (f": {'; '.join(changes)}" if changes else "")
-            + ". Import it with the file that it was made with"
+            + ". Import it with the file that it was made with; change that afterwards"
         )
     export = _Export(directory, application, {shard: files.read_claim(directory, shard) for shard in read.shards})
     for shard, claim in export.claims.items():
@@ -144,15 +146,35 @@ def _last_seen(export: _Export) -> dict[str, int]:
     }
 
 
-def _check_replaced(site: Site) -> None:
+def _check_replaced(site: Site, export: _Export) -> None:
     stored = site.tried(site.store.read_application)
-    held = [shard for shard, claim in site.claims().items() if claim.state is not None or claim.retired]
-    if stored is not None and held:
+    if stored is None:
+        return
+    held = [shard for shard, claim in site.claims().items() if not _is_of_this_import(shard, claim, export, stored)]
+    if held:
         raise RefusedError(
             f"table {site.pipeline.state.table} holds the state of generation {stored.generation} "
             f"({counted(len(held), 'shard')}), which the import would replace. Export it, if it is of any use, and say "
             "--yes"
         )
+
+
+def _is_of_this_import(shard: str, claim: Claim, export: _Export, stored: Application) -> bool:
+    """Tell whether nothing is lost with an item: this import made it before it was interrupted, and nobody went on."""
+    state, exported = claim.state, export.claims.get(shard)
+    if state is None and not claim.retired:
+        return True
+    is_imported = stored.generation > export.application.generation
+    if exported is None or not is_imported or stored.started_at_ms != export.application.started_at_ms:
+        return False
+    if state is None:
+        return exported.retired
+    if (state.generation, state.commit_no) != (stored.generation, 0):
+        return False
+    if exported.retired:
+        return state.ended and state.position is None
+    was = exported.state
+    return was is not None and (state.position, state.ended) == (was.position, was.ended)
 
 
 def _begin(site: Site, export: _Export) -> Application:
@@ -171,7 +193,7 @@ def _begin(site: Site, export: _Export) -> Application:
 def _import_shard(site: Site, export: _Export, shard: str, claim: Claim, new: Application) -> None:
     if claim.retired:
         # A tombstone is made of an ended state; this one has nothing that a child could take over.
-        processor = Processor(site.program, shard, new.generation)
+        processor = Processor(site.program_of(new, new.definitions), shard, new.generation)
         epoch = _write(site, shard, _tombstone(new), processor.freeze([], base=True))
         site.tried(lambda: site.store.retire(shard, epoch))
     elif claim.state is not None:

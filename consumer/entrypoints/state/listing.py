@@ -19,8 +19,8 @@ from consumer.entrypoints.state.wording import (
     status_of,
     time_text,
 )
-from consumer.errors import EXIT_OK, SetupError
-from consumer.pipeline.definitions import definitions_text
+from consumer.errors import EXIT_OK, EXIT_REFUSED, RefusedError, SetupError
+from consumer.pipeline.definitions import definitions_hash, definitions_text
 from consumer.pipeline.differences import differences
 from consumer.pipeline.wording import size_in_words
 from consumer.runtime import clock
@@ -44,18 +44,18 @@ _HEADER = (
 
 
 def list_states(site: Site, *, as_json: bool) -> int:
-    """Tell of the application and its shards; return EXIT_OK."""
+    """Tell of the application and its shards; return EXIT_OK, or EXIT_REFUSED if one cannot be read."""
     facts = _facts(site)
     if as_json:
         site.tell(msgspec.json.encode(facts).decode())
     else:
         site.out.writelines(f"{line}\n" for line in _lines(facts))
-    return EXIT_OK
+    return EXIT_REFUSED if any("unreadable" in shard for shard in facts["shards"]) else EXIT_OK
 
 
 def _facts(site: Site) -> dict[str, Any]:
     application = site.application()
-    claims, (leases, trouble) = site.claims(), _leases(site)
+    claims, (leases, trouble) = site.claims_or_why_not(), _leases(site)
     shards = sorted(claims.keys() | (leases or {}).keys())
     now_ms = clock.now_ms()
     return {
@@ -65,6 +65,7 @@ def _facts(site: Site) -> dict[str, Any]:
         "started": time_text(application.started_at_ms),
         "roots": application.roots,
         "definitions": application.definitions,
+        "adoptions": application.adoptions,
         "changed_definitions": changed_definitions(site, application),
         "lease_table": site.pipeline.worker.application,
         "lease_trouble": trouble,
@@ -74,7 +75,7 @@ def _facts(site: Site) -> dict[str, Any]:
 
 def changed_definitions(site: Site, application: Application) -> list[str]:
     """Return what the file says otherwise than the state's definitions; a state of unknown ones gives one line."""
-    if application.definitions == site.program.definitions:
+    if definitions_hash(site.pipeline, dict(application.incarnations)) == application.definitions:
         return []
     if not application.meaning:
         return ["the state was made with other definitions, whose text was not stored"]
@@ -90,12 +91,15 @@ def _leases(site: Site) -> tuple[Mapping[str, Lease] | None, str | None]:
     return found, None if found is not None else "there is no lease table yet"
 
 
-def _shard(shard: str, claim: Claim | None, lease: Lease | None, now_ms: int) -> dict[str, Any]:
+def _shard(shard: str, claim: Claim | RefusedError | None, lease: Lease | None, now_ms: int) -> dict[str, Any]:
+    held = None if lease is None else lease_facts(lease)
+    if isinstance(claim, RefusedError):
+        return {"shard": shard, "status": "unreadable", "epoch": None, "lease": held, "unreadable": str(claim)}
     facts: dict[str, Any] = {
         "shard": shard,
         "status": status_of(claim),
         "epoch": None if claim is None else claim.epoch,
-        "lease": None if lease is None else lease_facts(lease),
+        "lease": held,
     }
     state = None if claim is None else claim.state
     if state is not None:
@@ -110,6 +114,7 @@ def _shard(shard: str, claim: Claim | None, lease: Lease | None, now_ms: int) ->
             "objects": len(state.manifest),
             "parents": state.parents,
             "generation": state.generation,
+            "definitions": state.definitions,
             "format_version": state.format_version,
         }
     return facts
@@ -129,10 +134,22 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"No leases: {facts['lease_trouble']}"
     yield ""
     yield from columns(_HEADER, map(_cells, shards))
+    for shard in shards:
+        if "unreadable" in shard:
+            yield ""
+            yield f"UNREADABLE {shard['shard']}: {shard['unreadable']}"
     left = [shard["shard"] for shard in shards if shard.get("generation", generation) != generation]
     if left:
         yield ""
         yield f"Of an earlier generation, for a reset was interrupted (give it again): {', '.join(left)}"
+    earlier = [shard["shard"] for shard in shards if _is_of_earlier_definitions(shard, facts["definitions"])]
+    if earlier:
+        yield ""
+        yield f"Of earlier definitions, carried over to today's by their next owner: {', '.join(earlier)}"
+
+
+def _is_of_earlier_definitions(shard: Mapping[str, Any], today: str) -> bool:
+    return shard["status"] == "open" and bool(shard["definitions"] != today)
 
 
 def _cells(shard: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ mistake; the command is given again.
 
 from __future__ import annotations
 
+import msgspec
+
 from consumer.entrypoints.beginning import begin, start_seconds
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import counted
@@ -37,8 +39,9 @@ def reset(site: Site) -> int:
 
 def replace_application(site: Site, application: Application) -> Application:
     """Begin the generation after that of `application`; RefusedError if somebody else has done so meanwhile."""
+    begun = msgspec.structs.replace(application, runs_in=site.application().runs_in)
     try:
-        return site.tried(lambda: site.store.reset(application))
+        return site.tried(lambda: site.store.reset(begun))
     except FenceRefusedError as error:
         raise RefusedError("somebody else resets this pipeline at the same time: nothing was done here") from error
 

@@ -28,10 +28,15 @@ from consumer.errors import EXIT_OK, EXIT_REFUSED, RefusedError, SetupError
 from consumer.pipeline.wording import size_in_words
 from consumer.records import Row
 from consumer.runtime import clock
+from consumer.runtime.adoption import adopted
 from consumer.state.base import Application, Found, ShardState, is_orphan
 
 _LABEL_WIDTH = 14
 _ROOT = "a root: it began empty"
+_EARLIER = {
+    "open": "earlier ones: its next owner carries it over to today's",
+    "ended": "earlier ones: its children carry over what it leaves",
+}
 
 
 def show(site: Site, shard: str, *, as_json: bool) -> int:
@@ -41,7 +46,7 @@ def show(site: Site, shard: str, *, as_json: bool) -> int:
         site.tell(msgspec.json.encode(facts).decode())
     else:
         site.out.writelines(f"{line}\n" for line in _lines(facts))
-    return EXIT_REFUSED if facts.get("unreadable") else EXIT_OK
+    return EXIT_REFUSED if facts.get("unreadable") or facts.get("refused") else EXIT_OK
 
 
 def _name(shard: str) -> str:
@@ -103,12 +108,24 @@ def _of_state(site: Site, application: Application, state: ShardState, stored: S
         "size_bytes": size_of(state),
         "entries": list(_entries(state, stored)),
         "changed_definitions": changed_definitions(site, application),
+        "refused": _refusal(site, application),
+        "definitions": "today's" if state.definitions == application.definitions else "earlier",
     }
     try:
-        processor, outbox = restore(site.program, shard, state, stored.entries())
+        program = site.program_of(application, state.definitions)
+        processor, outbox = restore(program, shard, state, stored.entries())
     except RefusedError as error:
         return facts | {"unreadable": str(error)}
     return facts | _of_processor(processor, outbox)
+
+
+def _refusal(site: Site, application: Application) -> str | None:
+    """Return why a worker with this file would refuse the state, if it would."""
+    try:
+        adopted(application, site.pipeline)
+    except RefusedError as error:
+        return str(error)
+    return None
 
 
 def _entries(state: ShardState, stored: Stored) -> Iterator[dict[str, Any]]:
@@ -184,6 +201,10 @@ def _damage_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield _line("GENERATION", f"{facts['state_generation']}: a reset was interrupted, give it again")
     for line in facts["changed_definitions"]:
         yield _line("FILE DIFFERS", line)
+    if facts["refused"]:
+        yield _line("REFUSED", facts["refused"])
+    if facts["definitions"] == "earlier":
+        yield _line("definitions", _EARLIER[facts["status"]])
     if facts.get("unreadable"):
         yield _line("UNREADABLE", facts["unreadable"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TextIO, TypeVar
@@ -15,6 +15,7 @@ from consumer.errors import RefusedError, RetryableError, SetupError
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline
 from consumer.runtime import clock
+from consumer.runtime.adoption import Programs
 from consumer.runtime.daemon_files import DEFAULTS
 from consumer.runtime.retry import until_done
 from consumer.sources import kinesis, leases
@@ -25,6 +26,8 @@ from consumer.state.base import Application, Claim, Entry, StateStore, is_orphan
 
 TRY_SECONDS_MAX = 60.0
 """How long each call to AWS is tried again."""
+DELETIONS_MAX = 100
+"""How many objects are deleted in one go."""
 
 T = TypeVar("T")
 
@@ -39,11 +42,16 @@ class Site:
     lease_tables: DynamoDBClient
     out: TextIO
     err: TextIO
+    programs: Programs = field(default_factory=Programs)
 
     @property
     def pipeline(self) -> Pipeline:
         """Return the pipeline."""
         return self.program.pipeline
+
+    def program_of(self, application: Application, definitions: str) -> Program:
+        """Return the program of definitions that a state of an application is of; RefusedError if it has none such."""
+        return self.programs.of(definitions, application, self.program)
 
     def tried(self, call: Callable[[], T]) -> T:
         """Make a call to AWS until it works; RetryableError after TRY_SECONDS_MAX."""
@@ -69,6 +77,19 @@ class Site:
     def claims(self) -> Mapping[str, Claim]:
         """Return the state items of all shards."""
         return self.tried(self.store.list_shards)
+
+    def claims_or_why_not(self) -> Mapping[str, Claim | RefusedError]:
+        """Return the state items of all shards; of one that cannot be read, why."""
+        try:
+            return self.claims()
+        except RefusedError:
+            return {shard: claim for shard in self.tried(self.store.shard_names) if (claim := self._claim(shard))}
+
+    def _claim(self, shard: str) -> Claim | RefusedError | None:
+        try:
+            return self.tried(partial(self.store.read, shard))
+        except RefusedError as error:
+            return error
 
     def leases(self) -> Mapping[str, Lease] | None:
         """Return the rows of the lease table, None if there is no table."""
@@ -107,7 +128,8 @@ class Site:
         claim = self.tried(partial(store.read, shard))
         assert claim is not None, "items are never deleted"
         orphans = [one.entry for one in found if is_orphan(one, claim)]
-        self.tried(partial(store.delete_objects, orphans))
+        for at in range(0, len(orphans), DELETIONS_MAX):  # one after the other: an error does not start all anew
+            self.tried(partial(store.delete_objects, orphans[at : at + DELETIONS_MAX]))
         return orphans
 
 

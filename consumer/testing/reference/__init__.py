@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from consumer.testing.reference.interpreter import reference
 from consumer.testing.reference.lineage import ReferenceShard, reference_lineage
-from consumer.testing.reference.outcome import DeadLetter, Expected, Idle, OpenWindow
+from consumer.testing.reference.outcome import Adoption, DeadLetter, Expected, Idle, OpenWindow
 
-__all__ = ["DeadLetter", "Expected", "Idle", "OpenWindow", "ReferenceShard", "reference", "reference_lineage"]
+__all__ = [
+    "Adoption",
+    "DeadLetter",
+    "Expected",
+    "Idle",
+    "OpenWindow",
+    "ReferenceShard",
+    "reference",
+    "reference_lineage",
+]

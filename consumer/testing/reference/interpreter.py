@@ -18,8 +18,9 @@ The watermark is the one that counts for the group: `state` tells it, and what i
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,8 +28,8 @@ from consumer.pipeline.model import Expression, Pipeline, Window
 from consumer.records import HashRange, Position, Record, Row, hash_key
 from consumer.testing.reference.decoding import decode
 from consumer.testing.reference.expressions import ExpressionError, evaluate
-from consumer.testing.reference.outcome import DeadLetter, Expected, Idle, OpenWindow
-from consumer.testing.reference.rows import RowMaker, WindowHash
+from consumer.testing.reference.outcome import Adoption, DeadLetter, Expected, Idle, OpenWindow, WindowHash
+from consumer.testing.reference.rows import RowMaker
 from consumer.testing.reference.state import Group, Part, ShardState
 from consumer.testing.reference.values import Value
 from consumer.testing.reference.windows import Bounds, Event, Key, OpenGroups, Span
@@ -38,12 +39,14 @@ FUTURE_TIMESTAMP = "future_timestamp"
 EXPRESSION_ERROR = "expression_error"
 STATE_LIMIT = "state_limit"
 
+Input = Record | Idle | Adoption
+
 
 def reference(
     pipeline: Pipeline,
     shard: str,
     generation: int,
-    inputs: Iterable[Record | Idle],
+    inputs: Iterable[Input],
     window_hash: WindowHash,
     *,
     hash_range: HashRange | None = None,
@@ -82,16 +85,35 @@ class Interpreter:
         self._state = state
         self._pipeline = state.pipeline
         self._keys_required = keys_required
+        self._generation = generation
+        self.window_hash = window_hash
         self._rows = RowMaker(state.pipeline, state.shard, generation, window_hash)
         self._position: Position | None = None
         self._arising: list[tuple[tuple[object, ...], Row, int]] = []
         self._expected = Expected(state.shard)
 
-    def take_all(self, inputs: Iterable[Record | Idle], *, close_all: bool) -> Expected:
+    @property
+    def pipeline(self) -> Pipeline:
+        """Return the pipeline of the present definitions."""
+        return self._pipeline
+
+    @property
+    def state(self) -> ShardState:
+        """Return what the shard keeps."""
+        return self._state
+
+    def copied(self) -> Interpreter:
+        """Return one that goes on with a copy of the state."""
+        state = copy.deepcopy(self._state)
+        return Interpreter(state, self._generation, self.window_hash, keys_required=self._keys_required)
+
+    def take_all(self, inputs: Iterable[Input], *, close_all: bool) -> Expected:
         """Take all, close all windows if asked to, and return what must come of it."""
         for item in inputs:
             if isinstance(item, Idle):
                 self._idle(item)
+            elif isinstance(item, Adoption):
+                self.adopt(item)
             else:
                 self._take(item)
         if close_all:
@@ -125,6 +147,24 @@ class Interpreter:
     def _idle(self, idle: Idle) -> None:
         self._advance(idle.now_ms - self._pipeline.events.out_of_orderness_ms)
         self._give_rows()
+
+    def adopt(self, adoption: Adoption, takes: Callable[[Group], bool] = lambda _: True) -> None:
+        """Go on by other definitions; of what is flushed, only the groups that `takes` names."""
+        before = {self.window_hash(self._pipeline, window): n for n, window in enumerate(self._pipeline.windows)}
+        after = [adoption.window_hash(adoption.pipeline, window) for window in adoption.pipeline.windows]
+        for hash_, number in before.items():
+            if hash_ in adoption.flushed and hash_ not in after:
+                self._flush(number, takes)
+        self._give_rows()
+        self._state.adopt(adoption.pipeline, [before.get(hash_) for hash_ in after])
+        self._pipeline, self.window_hash = adoption.pipeline, adoption.window_hash
+        self._rows = RowMaker(self._pipeline, self._state.shard, self._generation, self.window_hash)
+
+    def _flush(self, number: int, takes: Callable[[Group], bool]) -> None:
+        for origin, groups in self._state.open[number].items():
+            for key, span in groups.untold(lambda _: math.inf):
+                if takes(Group(number, origin, key, span)):
+                    self._result(Group(number, origin, key, span), math.inf)
 
     def _finish(self) -> Expected:
         self._expected.watermark_ms = self._state.watermark_ms

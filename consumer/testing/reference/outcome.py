@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from consumer.pipeline.model import Pipeline, Window
 from consumer.records import Row
 from consumer.testing.reference.values import Value
 
 DETAIL_CHARACTERS_MAX = 500
+
+WindowHash = Callable[[Pipeline, Window], str]
+"""Gives the hash of a window's definition that is part of the ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,19 @@ class Idle:
     """An input like a record: at this moment of the consumer's clock it was decided that the shard has nothing left."""
 
     now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """An input like a record: from here on the definitions are these.
+
+    Windows of the same hash go on with what is open of them, others begin empty. What is open of windows that are no
+    more is flushed if their hash is among the `flushed`, else dropped.
+    """
+
+    pipeline: Pipeline
+    window_hash: WindowHash
+    flushed: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

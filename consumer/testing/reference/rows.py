@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,12 +12,11 @@ from consumer.core.times import format_time
 from consumer.pipeline.model import Pipeline, Window
 from consumer.records import LATE, Record, Row
 from consumer.testing.reference.aggregates import aggregate
+from consumer.testing.reference.outcome import WindowHash
 from consumer.testing.reference.values import Value, printable
 from consumer.testing.reference.windows import Bounds, Key, Span
 
 DATA_BYTES_MAX = 700_000
-
-WindowHash = Callable[[Pipeline, Window], str]
 
 
 class RowMaker:

@@ -146,6 +146,25 @@ class ShardState:
         assert field_name is not None
         return hash_key(str(key[names.index(field_name)]))
 
+    # -- other definitions
+
+    def adopt(self, pipeline: Pipeline, kept: Sequence[int | None]) -> None:
+        """Go on by other definitions. `kept` has for each of their windows the number that it had before, if any."""
+        aligned = [any(window.aligned for window in each.windows) for each in (self.pipeline, pipeline)]
+        before, numbers = self.open, {old: new for new, old in enumerate(kept) if old is not None}
+        self.pipeline = pipeline
+        self.open = [
+            {self.own_origin(window): OpenGroups(window)} if old is None else before[old]
+            for window, old in zip(pipeline.windows, kept, strict=True)
+        ]
+        self.parts = {
+            name._replace(number=numbers[name.number]): part
+            for name, part in self.parts.items()
+            if name.number in numbers
+        }
+        if not all(aligned):
+            self.floors = []
+
     # -- what children take over
 
     def inherit(self, parents: Sequence[ShardState]) -> None:
@@ -158,12 +177,12 @@ class ShardState:
             self._inherit_floors(parent)
             self.ranges |= parent.ranges
             for group in parent.groups():
-                if self._takes(group.number, group.origin, group.key):
+                if self.takes(group.number, group.origin, group.key, parent):
                     window = self.pipeline.windows[group.number]
                     groups = self.open[group.number].setdefault(group.origin, OpenGroups(window))
                     groups.replace(group.key, [], group.span)
             for name, part in parent.parts.items():
-                if self._takes(name.number, name.origin, name.key):
+                if self.takes(name.number, name.origin, name.key, parent):
                     self.parts[name] = part
 
     def _inherit_floors(self, parent: ShardState) -> None:
@@ -182,9 +201,9 @@ class ShardState:
         common = HashRange(max(self.hash_range.first, other.first), min(self.hash_range.last, other.last))
         return common if common.first <= common.last else None
 
-    def _takes(self, number: int, origin: Origin, key: Key) -> bool:
-        """Tell whether a group of a parent comes here."""
+    def takes(self, number: int, origin: Origin, key: Key, parent: ShardState) -> bool:
+        """Tell whether a group of a parent, of its window with this number, comes here."""
         assert self.hash_range is not None
         if origin is None:
-            return self.hash_range.holds(self._hash_of(self.pipeline.windows[number], key))
-        return self.hash_range.holds(self.ranges[origin].first)
+            return self.hash_range.holds(self._hash_of(parent.pipeline.windows[number], key))
+        return self.hash_range.holds(parent.ranges[origin].first)

@@ -15,6 +15,7 @@ import msgspec
 
 from consumer.records import Position, Row
 from consumer.state.base import Claim, Entry, ShardState
+from consumer.state.marks import Ledger, Mark
 from consumer.testing.entries import whole_entry
 
 if TYPE_CHECKING:
@@ -102,6 +103,23 @@ class Oracle:
     def last_entries(self, shard: str) -> list[bytes]:
         """Return the snapshot of a shard's last state, of one that was given up too."""
         return self._ends.get(shard) or self._entries(self.states[shard])
+
+    def marked(self, shard: str, ledger: Ledger) -> None:
+        """Hold a ledger against what was committed: no mark is ahead of it, each idle decision is one that counts."""
+        state, decisions = self.states.get(shard), self.decisions.get(shard, [])
+        assert state is not None, f"{shard}: a mark before any commit"
+        self._world.counts["ledgers written"] += 1
+        before: Mark | None = None
+        for mark in ledger.marks:
+            assert mark.commit_no <= state.commit_no, f"{shard}: a mark of a commit that was not made"
+            assert not _is_back(mark.position, state.position), f"{shard}: a mark ahead of the state"
+            assert not _is_back(mark.watermark_ms, state.watermark_ms), f"{shard}: a mark ahead of the state"
+            assert not mark.idle or (mark.position, mark.watermark_ms) in decisions, f"{shard}: a mark of no decision"
+            if before is not None:
+                assert mark.commit_no >= before.commit_no, f"{shard}: marks out of order"
+                assert not _is_back(before.position, mark.position), f"{shard}: marks out of order"
+                assert not _is_back(before.watermark_ms, mark.watermark_ms), f"{shard}: marks out of order"
+            before = mark
 
     def retired(self, shard: str) -> None:
         """Note a tombstone: only of a shard whose children have all made a commit beyond 0."""

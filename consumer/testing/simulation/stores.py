@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from consumer.errors import RetryableError
+from consumer.runtime.compaction import COMMITS_MAX
 from consumer.state.base import Application, Claim, Entry, FenceRefusedError, Found, ShardState
+from consumer.state.marks import Ledger
 from consumer.testing.simulation.plan import Fault
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ class SimulatedStore:
         """As StateStore."""
         return self._write("create_application", lambda: self._memory.create_application(application))
 
+    def adopt(self, before: Application, after: Application) -> Application:
+        """As StateStore."""
+        return self._write("adopt", lambda: self._memory.adopt(before, after))
+
     def claim(self, shard: str) -> Claim:
         """As StateStore."""
         oracle = self._world.oracle
@@ -60,6 +66,7 @@ class SimulatedStore:
 
     def put_object(self, shard: str, generation: int, epoch: int, commit_no: int, data: bytes) -> Entry:
         """As StateStore."""
+        self._world.counts["merges of entries"] += commit_no >= COMMITS_MAX
         return self._write("put_object", lambda: self._memory.put_object(shard, generation, epoch, commit_no, data))
 
     def get_object(self, entry: Entry) -> bytes:
@@ -83,6 +90,10 @@ class SimulatedStore:
         """As StateStore."""
         return self._read("list_shards", self._memory.list_shards)
 
+    def shard_names(self) -> Sequence[str]:
+        """As StateStore."""
+        return self._read("shard_names", self._memory.shard_names)
+
     def reset(self, application: Application) -> Application:
         """As StateStore."""
         return self._write("reset", lambda: self._memory.reset(application))
@@ -95,6 +106,19 @@ class SimulatedStore:
             self._world.oracle.retired(shard)
 
         self._write("retire", retire)
+
+    def read_ledger(self, shard: str) -> Ledger | None:
+        """As StateStore."""
+        return self._read("read_ledger", lambda: self._memory.read_ledger(shard))
+
+    def write_ledger(self, shard: str, ledger: Ledger) -> None:
+        """As StateStore."""
+
+        def write() -> None:
+            self._memory.write_ledger(shard, ledger)
+            self._world.oracle.marked(shard, ledger)
+
+        self._write("write_ledger", write)
 
     def advance(self, shard: str, epoch: int, state: ShardState, *, ended: bool) -> None:
         """As StateStore."""

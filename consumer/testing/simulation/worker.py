@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from consumer.errors import FencedError
 from consumer.records import Position
+from consumer.runtime.churn import ClaimPace
 from consumer.telemetry.shards import Batch
 from consumer.testing.simulation.stream import STARTED_MS
 
@@ -48,6 +49,7 @@ class Worker:
         self.clock = Clock(world)
         self.stopping = False
         self.stop_deadline = float("inf")
+        self.pace = ClaimPace()
         self._world = world
 
     def pause(self, seconds: float) -> bool:
@@ -97,6 +99,10 @@ class Told(Deaf):
         """Count."""
         self._world.note(self._worker, f"resent {shard} {rows}")
         self._world.counts["outboxes resent"] += 1
+
+    def epoch_churn(self, **_: Any) -> None:
+        """Count."""
+        self._world.counts["claims put off"] += 1
 
     def fenced(self, *, shard: str, epoch: int, seen_epoch: int) -> None:
         """Count."""

@@ -194,7 +194,7 @@ class World:
         around = self._surroundings(worker)
 
         def body() -> None:
-            runner = ShardRunner(around, failover_seconds=FAILOVER_SECONDS)
+            runner = ShardRunner(around, failover_seconds=FAILOVER_SECONDS, pace=worker.pace)
             try:
                 runner.serve(conversation)
             except (FencedError, RetryableError) as error:
@@ -208,6 +208,10 @@ class World:
     def _surroundings(self, worker: Worker) -> Surroundings:
         sinks = {name: SimulatedSink(self, worker, name) for name in self.routes()}
         outputs = [window.name for window in self.program.pipeline.windows] + [LATE, DEAD_LETTER]
+
+        def in_background(task: Callable[[], None]) -> None:
+            self.scheduler.spawn(worker, task)
+
         return Surroundings(
             program=self.program,
             application=self.application,
@@ -219,12 +223,8 @@ class World:
             telemetry=cast("Telemetry", Told(self, worker)),
             clock=worker.clock,
             pause=worker.pause,
-            in_background=lambda task: self._in_background(worker, task),
+            in_background=in_background,
         )
-
-    def _in_background(self, worker: Worker, task: Callable[[], None]) -> None:
-        self.counts["merges of entries"] += 1
-        self.scheduler.spawn(worker, task)
 
     def refused(self, worker: Worker, shard: str, error: BaseException) -> None:
         """Judge a refusal: only lost lease rows may lead to one. Somebody starts the worker again."""

@@ -1,0 +1,42 @@
+"""`streamgauge state handover`: has the pipeline run in workers, or in AWS Lambda, from here on.
+
+1. The application item says so: no owner of the other kind takes a shard any more.
+2. Every state item gets a higher epoch: those that have a shard cannot commit any more, whatever they are at.
+A crash in between is harmless: give the command again. No window is lost, for the state stays as it is.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from consumer.core.times import format_time
+from consumer.entrypoints.state.site import Site
+from consumer.entrypoints.state.wording import counted
+from consumer.errors import EXIT_OK, RefusedError
+from consumer.state.base import RunsIn
+
+
+def hand_over(site: Site, to: RunsIn) -> int:
+    """Hand the pipeline over; return EXIT_OK. RefusedError if its definitions change at the same time."""
+    before = site.application()
+    after = msgspec.structs.replace(before, runs_in=to)
+    if after != before and site.tried(lambda: site.store.adopt(before, after)) != after:
+        raise RefusedError("the application item was changed at the same time; give the command again")
+    claims = site.claims()
+    fenced = [shard for shard, claim in claims.items() if not claim.retired]
+    for shard in fenced:
+        site.tried(partial(site.store.claim, shard))
+    site.tell(f"Pipeline {site.pipeline.name} runs in {'AWS Lambda' if to == 'lambda' else 'workers'} from here on.")
+    site.tell(f"  fenced   {counted(len(fenced), 'shard')}: whoever had one commits nothing more")
+    arrivals = [claim.state.last_arrival_ms for claim in claims.values() if claim.state and not claim.state.ended]
+    known = [each for each in arrivals if each is not None]
+    if to == "worker":
+        site.tell("Delete the event source mapping, or disable it, then start the workers: what is counted they skip.")
+    elif known and len(known) == len(arrivals):
+        start = format_time(min(known))
+        site.tell(f"Stop the workers. The mapping may start AT_TIMESTAMP {start}: what is counted is skipped.")
+    else:
+        site.tell("Stop the workers. The mapping must start at TRIM_HORIZON: what is counted is skipped.")
+    return EXIT_OK

@@ -1,0 +1,59 @@
+"""The function in the real runtime client, fed as an event source mapping feeds it, and killed at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from consumer.emulator.server import Emulator
+from consumer.entrypoints.demo.runtime_api import LambdaFunction
+from consumer.sources.kinesis import describe
+from consumer.sources.mapping import UNCHECKED
+from consumer.testing.mapping import EventSourceMapping, Habits
+from tests.end_to_end.rig import Rig
+
+pytestmark = [pytest.mark.xdist_group("lambda")]
+HANDLER = "consumer.entrypoints.lambda_handler.handler"
+HABITS = Habits(duplicate=0.05, old_batch=0.05, throttled=0.1, early_child=0.1)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with Emulator() as emulator:
+        rig = Rig(emulator, tmp_path, shards=2)
+        yield rig
+        rig.close()
+
+
+def test_a_function_that_is_killed_at_random_loses_and_doubles_nothing(rig: Rig) -> None:
+    random = Random(5)
+    environ = {**rig.environ, "STREAMGAUGE_PIPELINE": str(rig.file), UNCHECKED: "yes"}
+    client: Any = rig.emulator.client("kinesis")
+    stream = rig.pipeline.source.stream
+    with LambdaFunction(rig.children, environ, handler=HANDLER) as function:
+
+        def invoke(event: dict[str, Any]) -> Any:
+            dies = random.random() < 0.3
+            return function.invoke(event, kill_after_seconds=random.uniform(0.01, 0.4) if dies else None)
+
+        mapping = EventSourceMapping(
+            client, stream, describe(client, stream).arn, invoke, batch_size=100, random=random, habits=HABITS
+        )
+        rig.put(2_000)
+        while not mapping.drained():
+            pass
+        first, *_ = rig.cloud.shards()
+        rig.cloud.split(first)
+        rig.put(2_000, seed=2, offset_ms=3_600_000)
+        while not mapping.drained():
+            pass
+        assert function.invoke({"source": "aws.events", "detail-type": "Scheduled Event"})["shards"] >= 0
+        assert function.containers > 5
+        assert mapping.failed > 5
+        counted = rig.recount()
+        assert counted.is_right, counted
+        assert '"_aws"' in function.output()
