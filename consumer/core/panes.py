@@ -100,8 +100,13 @@ class TumblingWindows:
                 self._drop(pane)
             else:
                 heapq.heappush(self._turns, (drop_ms, start_ms))
-        self._parts.forget(watermark_ms)
+        self._forget_parts(watermark_ms)
         return rows
+
+    def _forget_parts(self, watermark_ms: int) -> None:
+        """Forget the parts of windows that are dropped; none while windows wait to be closed, for rows tell them."""
+        if self.due_ms() > watermark_ms:
+            self._parts.forget(watermark_ms)
 
     def _emit(self, pane: Pane, watermark_ms: int, rows_max: int) -> list[Due]:
         """Return the next rows of a pane. If it is dropped by this watermark, its groups are taken out one by one."""
@@ -226,10 +231,10 @@ class TumblingWindows:
 
     def settle(self, watermark_ms: int, _floor_ms: FloorOf) -> None:
         """See Windows."""
-        self._parts.forget(watermark_ms)
         self._room.left -= self.open_count()
         self._turns = [(self._turn_ms(pane, watermark_ms), pane.start_ms) for pane in self._panes.values()]
         heapq.heapify(self._turns)
+        self._forget_parts(watermark_ms)
 
     def _turn_ms(self, pane: Pane, watermark_ms: int) -> int:
         """Return when a restored pane comes up: groups without a row, in a window that ended, are still closing.
