@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -16,8 +17,11 @@ from consumer.pipeline.differences import window_changes
 from consumer.pipeline.model import Pipeline
 from consumer.records import HashRange
 from consumer.runtime import clock
-from consumer.runtime.adoption import adopt
+from consumer.runtime.adoption import adopt, former_windows
+from consumer.runtime.misrouting import MisroutingWatch
 from consumer.runtime.surroundings import ShardOrigin, check_runs_in, check_stream
+from consumer.sinks.base import Router
+from consumer.sinks.build import Clients, build_router
 from consumer.sources import kinesis
 from consumer.sources.kinesis import KinesisClient, StreamInfo
 from consumer.state import dynamodb, s3
@@ -43,6 +47,23 @@ class Footing:
     store: StateStore
     stream: KinesisClient
     info: StreamInfo
+
+    def router(self, session: boto3.Session) -> Router:
+        """Return the sinks of these windows, and of those that earlier definitions had."""
+        former = former_windows(self.application)
+        return build_router(self.program.pipeline, Clients.of(session), sys.stdout.buffer, former=former)
+
+    def misrouting_watch(
+        self, telemetry: Telemetry, in_background: Callable[[Callable[[], None]], None]
+    ) -> MisroutingWatch:
+        """Return what asks the stream why records are misrouted."""
+        stream = self.program.pipeline.source.stream
+        return MisroutingWatch(
+            lambda: kinesis.describe(self.stream, stream).ignores_partition_keys,
+            telemetry=telemetry,
+            monotonic=clock.monotonic,
+            in_background=in_background,
+        )
 
 
 def find_footing(

@@ -24,13 +24,10 @@ from consumer.pipeline.load import load
 from consumer.pipeline.model import FileSink, Pipeline, StdoutSink
 from consumer.records import HashRange, Position
 from consumer.runtime import clock
-from consumer.runtime.adoption import former_windows
 from consumer.runtime.invocations import Invocations
-from consumer.runtime.misrouting import MisroutingWatch
 from consumer.runtime.retry import StoppedError, until_done
 from consumer.runtime.surroundings import ShardOrigin, Surroundings
-from consumer.sinks.build import Clients, build_router
-from consumer.sources import aws, kinesis
+from consumer.sources import aws
 from consumer.sources.lambda_event import Delivery, delivery, is_delivery
 from consumer.sources.mapping import UNCHECKED, check_mapping
 from consumer.sources.reading import Behind, RecordsClient, ShardGoneError, first_behind, looking_ahead
@@ -176,14 +173,10 @@ class Container:
             footing = find_footing(self._program, self._session, self._starting, self._telemetry, runs_in="lambda")
             self._check_mapping(footing)
             reads: RecordsClient = footing.stream  # type: ignore[assignment]  # boto3's client has all operations
-            around = self._surroundings(footing)
-            stream = _Stream(footing, reads, self._wait)
-            misrouting = MisroutingWatch(
-                lambda: kinesis.describe(footing.stream, self._pipeline.source.stream).ignores_partition_keys,
-                telemetry=self._telemetry,
-                monotonic=clock.monotonic,
-                in_background=around.in_background,
-            )
+            shards = Shards(footing.stream, self._pipeline.source.stream)
+            around = self._surroundings(footing, shards)
+            stream = _Stream(footing, shards, reads, self._wait)
+            misrouting = footing.misrouting_watch(self._telemetry, around.in_background)
             self._footing, self._invocations = footing, Invocations(around, stream, self._time, misrouting)
         return self._footing, self._invocations
 
@@ -204,14 +197,13 @@ class Container:
             ),
         )
 
-    def _surroundings(self, footing: Footing) -> Surroundings:
-        former = former_windows(footing.application)
+    def _surroundings(self, footing: Footing, shards: Shards) -> Surroundings:
         return Surroundings(
             program=footing.program,
             application=footing.application,
             store=footing.store,
-            router=build_router(self._pipeline, Clients.of(self._session), sys.stdout.buffer, former=former),
-            lineage=Shards(footing.stream, self._pipeline.source.stream),
+            router=footing.router(self._session),
+            lineage=shards,
             telemetry=self._telemetry,
             clock=clock,
             pause=self._time.pause,
@@ -233,12 +225,12 @@ class Container:
 class _Stream:
     """Reads of the pipeline's stream."""
 
-    def __init__(self, footing: Footing, client: RecordsClient, wait: Callable[[float], None]) -> None:
+    def __init__(self, footing: Footing, shards: Shards, client: RecordsClient, wait: Callable[[float], None]) -> None:
         self._client = client
         self._stream = footing.program.pipeline.source.stream
         self._start_seconds = start_seconds(footing.program.pipeline, footing.application.started_at_ms)
         self._roots = footing.application.roots
-        self._shards = Shards(footing.stream, self._stream)
+        self._shards = shards
         self._wait = wait
 
     def behind(self, shard: str, position: Position | None, hash_range: HashRange) -> Behind:

@@ -20,7 +20,6 @@ from consumer.errors import EXIT_FAILURE, EXIT_OK, FencedError, RetryableError, 
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline, StdoutSink
 from consumer.runtime import clock
-from consumer.runtime.adoption import former_windows
 from consumer.runtime.churn import ClaimPace
 from consumer.runtime.clock import Stop
 from consumer.runtime.compaction import Background
@@ -33,9 +32,7 @@ from consumer.runtime.retry import StoppedError, until_done
 from consumer.runtime.shard import ShardRunner
 from consumer.runtime.supervisor import Daemon
 from consumer.runtime.surroundings import Surroundings
-from consumer.sinks.build import Clients, build_router
-from consumer.sources import kinesis, leases
-from consumer.sources.kinesis import StreamInfo
+from consumer.sources import leases
 from consumer.telemetry.events import StartStep, Telemetry
 from consumer.telemetry.health import Health
 from consumer.telemetry.http import MonitoringServer
@@ -138,8 +135,7 @@ class _Worker:
         java, jars = find_java(self._environ), find_jars().require()
         footing = find_footing(self._program, self._session, self._starting, self._telemetry, runs_in="worker")
         application = footing.application
-        former = former_windows(application)
-        router = build_router(self._pipeline, Clients.of(self._session), sys.stdout.buffer, former=former)
+        router = footing.router(self._session)
         around = Surroundings(
             program=footing.program,
             application=application,
@@ -163,7 +159,7 @@ class _Worker:
             java,
             jars,
             environ=self._environ,
-            on_shard=self._runner(around, lambda: kinesis.describe(footing.stream, self._pipeline.source.stream)),
+            on_shard=self._runner(around, footing.misrouting_watch(self._telemetry, around.in_background)),
             on_log=self._log,
             options=self._options,
         )
@@ -243,15 +239,9 @@ class _Worker:
                 "of the AWS account, and start the worker again."
             ) from error
 
-    def _runner(self, around: Surroundings, describe: Callable[[], StreamInfo]) -> Callable[[BinaryIO, BinaryIO], None]:
+    def _runner(self, around: Surroundings, misrouting: MisroutingWatch) -> Callable[[BinaryIO, BinaryIO], None]:
         failover_ms = setting_ms(self._pipeline.worker.kcl, "failoverTimeMillis")
         pace = ClaimPace()
-        misrouting = MisroutingWatch(
-            lambda: describe().ignores_partition_keys,
-            telemetry=self._telemetry,
-            monotonic=clock.monotonic,
-            in_background=around.in_background,
-        )
 
         def serve(lines: BinaryIO, output: BinaryIO) -> None:
             runner = ShardRunner(around, failover_seconds=failover_ms / 1000, pace=pace, misrouting=misrouting)

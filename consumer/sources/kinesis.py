@@ -67,7 +67,7 @@ class ShardInfo:
 
 def describe(client: KinesisClient, stream: str) -> StreamInfo:
     """Return what the stream (a name or an ARN) is; SetupError if it is not there or may not be described."""
-    answer = call(client.describe_stream_summary, stream, "DescribeStreamSummary", address(stream))
+    answer = _call(client.describe_stream_summary, stream, "DescribeStreamSummary", address(stream))
     summary = member(answer, "StreamDescriptionSummary", stream)
     created: dt.datetime = member(summary, "StreamCreationTimestamp", stream)
     return StreamInfo(
@@ -89,7 +89,7 @@ def list_shards(
     request = {**address(stream), **({"ShardFilter": shard_filter} if shard_filter else {})}
     shards: list[ShardInfo] = []
     while request:
-        answer = call(client.list_shards, stream, "ListShards", request)
+        answer = _call(client.list_shards, stream, "ListShards", request)
         shards += [_shard(shard, stream) for shard in member(answer, "Shards", stream)]
         # The last page has no token; a token stands alone in the next request.
         request = {"NextToken": answer["NextToken"]} if answer.get("NextToken") else {}
@@ -120,8 +120,7 @@ def address(stream: str) -> dict[str, Any]:
     return {"StreamARN" if stream.startswith("arn:") else "StreamName": stream}
 
 
-def call(operation: Any, stream: str, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Make a call; RetryableError, or SetupError with the remedy."""
+def _call(operation: Any, stream: str, name: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         answer: Mapping[str, Any] = operation(**request)
     except aws.CALL_ERRORS as error:

@@ -39,17 +39,9 @@ from consumer.testing.fake_state_aws import FakeDynamo, FakeStateS3, StoredAws
 from consumer.testing.reference import DeadLetter, ReferenceShard, reference_lineage
 from tests.crash_points.wire import READS, WRITES, Call, Died, Harm, Strike, StruckClient, Wire
 from tests.random_streams import records
+from tests.runtime.test_resharding import GENERATIONS, ORIGINS
 from tests.runtime.world import FAILOVER_SECONDS, STREAM_CREATED_MS, Clock, FakeDaemon, World, random_pipeline
 
-HALF, QUARTER, ALL = 2**127, 2**126, 2**128
-ORIGINS = {
-    "low": ShardOrigin(HashRange(0, HALF - 1), ()),
-    "high": ShardOrigin(HashRange(HALF, ALL - 1), ()),
-    "merged": ShardOrigin(HashRange(0, ALL - 1), ("low", "high")),
-    "split-1": ShardOrigin(HashRange(0, QUARTER - 1), ("merged",)),
-    "split-2": ShardOrigin(HashRange(QUARTER, ALL - 1), ("merged",)),
-}
-GENERATIONS = (("low", "high"), ("merged",), ("split-1", "split-2"))
 ABANDONED = "high"
 """It ends, and is lost from the lease table before it has sent its last rows."""
 ROUNDS_MAX = 4

@@ -12,8 +12,9 @@ import pytest
 from consumer.state.table import Table
 from tests.crash_points.__main__ import main
 from tests.crash_points.explore import Explorer
-from tests.crash_points.story import ORIGINS, STAGES, VARIANTS, Abandoned, Durable, StoryWorld, Variant
+from tests.crash_points.story import STAGES, VARIANTS, Abandoned, Durable, StoryWorld, Variant
 from tests.crash_points.wire import Harm
+from tests.runtime.test_resharding import ORIGINS
 from tests.simulation import planted
 
 PARTS = 4

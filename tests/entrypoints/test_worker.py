@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from prometheus_client import CollectorRegistry
 
 import consumer.entrypoints.worker
 from consumer.core.compile import compile_pipeline
-from consumer.emulator.server import Emulator
 from consumer.entrypoints.worker import _Worker
 from consumer.errors import EXIT_ENVIRONMENT, RetryableError, SetupError
 from consumer.pipeline.load import load
@@ -29,19 +26,9 @@ from consumer.telemetry.metrics import Metrics
 CLICKSTREAM = Path(__file__).parents[2] / "config" / "clickstream.yaml"
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[Emulator]:
-    with Emulator() as running:
-        yield running
-
-
 @pytest.fixture
-def pipeline(emulator: Emulator, request: pytest.FixtureRequest) -> Pipeline:
-    """Return the clickstream with a stream of its own."""
-    pipeline = load(CLICKSTREAM, {})
-    stream = f"clicks-{abs(hash(request.node.nodeid))}"
-    emulator.kinesis.create_stream(stream, 2)
-    return dataclasses.replace(pipeline, source=dataclasses.replace(pipeline.source, stream=stream))
+def pipeline() -> Pipeline:
+    return load(CLICKSTREAM, {})
 
 
 def _worker(pipeline: Pipeline, log: io.StringIO | None = None) -> _Worker:
