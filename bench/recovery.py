@@ -16,10 +16,14 @@ from pathlib import Path
 
 from bench.core_report import tell
 from bench.recovery_report import SCENARIOS, Run, figures, write
-from bench.recovery_stage import Recovery, Stage
-from consumer.entrypoints.demo.processes import Children
+from bench.recovery_stage import SECONDS_MAX, Recovery, Stage
+from consumer.entrypoints.demo.processes import Children, wait_until
+from consumer.environment import environment
 from consumer.errors import EXIT_FAILURE, EXIT_OK, StreamgaugeError
 from consumer.runtime import clock
+from consumer.runtime.class_archive import find_archive
+from consumer.runtime.jars import find_jars
+from consumer.runtime.java import find_java
 
 SHARDS = 4
 RUNS: Mapping[str, tuple[int, int]] = {
@@ -43,6 +47,7 @@ def main() -> int:
     """Measure, print, write; EXIT_OK whatever the figures are, EXIT_FAILURE if a run failed or does not count."""
     options = _parser().parse_args()
     try:
+        archive_classes()
         runs = [run for name in options.only or SCENARIOS for run in measure(name, options)]
     except StreamgaugeError as error:
         tell(str(error))
@@ -54,6 +59,22 @@ def main() -> int:
     else:
         write(runs)
     return EXIT_OK
+
+
+def archive_classes() -> None:
+    """Have a worker make the archive of Java's classes, as is so wherever one has run for a minute before."""
+    environ = environment()
+    archive = find_archive(find_java(environ), find_jars(), environ)
+    if archive is None or archive.path.exists():
+        return
+    tell("a worker makes the archive of Java's classes")
+    with (
+        tempfile.TemporaryDirectory(prefix="streamgauge-recovery-") as temporary,
+        Children(Path(temporary)) as children,
+    ):
+        stage = _stage("same_identifier", children, Path(temporary))
+        wait_until(archive.path.exists, "the archive of Java's classes", seconds_max=SECONDS_MAX)
+        stage.close()
 
 
 def measure(name: str, options: argparse.Namespace) -> Iterator[Run]:

@@ -24,6 +24,7 @@ SETTINGS = (
     "failoverTimeMillis",
     "leaseAssignmentIntervalMillis",
     "workerMetricsReporterFreqInMillis",
+    "shardConsumerDispatchPollIntervalMillis",
     "parentShardPollIntervalMillis",
     "idleTimeBetweenReadsInMillis",
 )

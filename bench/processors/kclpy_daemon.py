@@ -17,7 +17,7 @@ from consumer.environment import environment
 from consumer.runtime.daemon_files import render_log_configuration, render_properties
 from consumer.runtime.jars import find_jars
 from consumer.runtime.java import JvmOptions, find_java
-from consumer.runtime.supervisor import MAIN_CLASS
+from consumer.runtime.paced_daemon import MAIN_CLASS
 
 PROCESSOR = "bench.processors.kclpy_processor"
 """A module; PYTHONPATH of the environment has the directory above `bench`."""

@@ -23,7 +23,7 @@ from consumer.runtime.surroundings import ShardOrigin, check_runs_in, check_stre
 from consumer.sinks.base import Router
 from consumer.sinks.build import Clients, build_router
 from consumer.sources import kinesis
-from consumer.sources.kinesis import KinesisClient, StreamInfo
+from consumer.sources.kinesis import KinesisClient, ShardInfo, StreamInfo
 from consumer.state import dynamodb, s3
 from consumer.state.base import Application, RunsIn, StateStore
 from consumer.telemetry.events import StartStep, Telemetry
@@ -52,6 +52,10 @@ class Footing:
         """Return the sinks of these windows, and of those that earlier definitions had."""
         former = former_windows(self.application)
         return build_router(self.program.pipeline, Clients.of(session), sys.stdout.buffer, former=former)
+
+    def shards(self) -> tuple[ShardInfo, ...]:
+        """Return the stream's shards, as they are now."""
+        return kinesis.list_shards(self.stream, self.program.pipeline.source.stream)
 
     def misrouting_watch(
         self, telemetry: Telemetry, in_background: Callable[[Callable[[], None]], None]

@@ -46,6 +46,8 @@ _SPENT_SHARE = 1 / 3
 _OVER_MS = 1_000
 """When so little is left nothing is tried again."""
 _START_RETRY_SECONDS_MAX = 120.0
+_FOOTING_MS = 600_000
+"""How long a container believes what it has found: its mapping, its table, what the state is of."""
 
 T = TypeVar("T")
 
@@ -122,6 +124,7 @@ class Container:
         self._session = boto3.Session()
         self._footing: Footing | None = None
         self._invocations: Invocations | None = None
+        self._found_again_ms = 0
         self._telemetry.container_started(
             pipeline=self._pipeline.name,
             version=__version__,
@@ -141,6 +144,8 @@ class Container:
             return self._batch(found)
         except Exception as error:
             self._telemetry.failed(error=error, shard=None if found is None else found.shard)
+            if isinstance(error, RefusedError):
+                self._footing = None  # a person may see to it while the container lives
             raise
         finally:
             self._embedded.flush(sys.stdout, shard=None if found is None else found.shard)
@@ -168,8 +173,8 @@ class Container:
         return {"shards": shards}
 
     def _stand(self) -> tuple[Footing, Invocations]:
-        """Return what the first invocation that came so far has found."""
-        if self._footing is None or self._invocations is None:
+        """Return what an invocation of late has found: the mapping may change, and the state be reset."""
+        if self._footing is None or self._invocations is None or clock.now_ms() >= self._found_again_ms:
             footing = find_footing(self._program, self._session, self._starting, self._telemetry, runs_in="lambda")
             self._check_mapping(footing)
             reads: RecordsClient = footing.stream  # type: ignore[assignment]  # boto3's client has all operations
@@ -178,13 +183,14 @@ class Container:
             stream = _Stream(footing, shards, reads, self._wait)
             misrouting = footing.misrouting_watch(self._telemetry, around.in_background)
             self._footing, self._invocations = footing, Invocations(around, stream, self._time, misrouting)
+            self._found_again_ms = clock.now_ms() + _FOOTING_MS
         return self._footing, self._invocations
 
     def _check_mapping(self, footing: Footing) -> None:
         if self._environ.get(UNCHECKED):
             self._telemetry.mapping_unchecked(function=self._function)
             return
-        has_begun = bool(self._starting("list_states", footing.store.list_shards))
+        has_begun = bool(self._starting("list_states", footing.store.shard_names))
         source = self._pipeline.source
         client = self._session.client("lambda", config=aws.CLIENT_CONFIG)
         self._starting(

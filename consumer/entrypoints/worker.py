@@ -14,13 +14,14 @@ import boto3
 from consumer import __version__
 from consumer.core.compile import Program, compile_pipeline
 from consumer.entrypoints.beginning import start_seconds
-from consumer.entrypoints.footing import Shards, find_footing, region_of
+from consumer.entrypoints.footing import Footing, Shards, find_footing, region_of
 from consumer.environment import default_identifier
 from consumer.errors import EXIT_FAILURE, EXIT_OK, FencedError, RetryableError, SetupError, StreamgaugeError
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline, StdoutSink
 from consumer.runtime import clock
 from consumer.runtime.churn import ClaimPace
+from consumer.runtime.class_archive import find_archive
 from consumer.runtime.clock import Stop
 from consumer.runtime.compaction import Background
 from consumer.runtime.daemon_files import DaemonConfig, setting_ms
@@ -162,6 +163,7 @@ class _Worker:
             on_shard=self._runner(around, footing.misrouting_watch(self._telemetry, around.in_background)),
             on_log=self._log,
             options=self._options,
+            archive=find_archive(java, jars, self._environ),
         )
         with ExitStack() as stack:
             stack.callback(router.close)
@@ -171,7 +173,7 @@ class _Worker:
             self._starting(
                 "release_leader", lambda: leases.release_leader(lease_tables, worker.application, self._identifier)
             )
-            self._starting("accept_leases", lambda: leases.accept(lease_tables, worker.application, self._identifier))
+            self._starting("accept_leases", lambda: self._accept_leases(lease_tables, footing))
             self._daemon = daemon
             if self._stop.requested:
                 return EXIT_OK
@@ -187,6 +189,12 @@ class _Worker:
             status = self._wait(daemon, handovers)
             self._leave(lease_tables)
             return status
+
+    def _accept_leases(self, lease_tables: leases.DynamoDBClient, footing: Footing) -> None:
+        """Take what is this worker's, and would wait for time-outs and turns of the daemon's if it were left to it."""
+        application = self._pipeline.worker.application
+        leases.accept(lease_tables, application, self._identifier)
+        leases.inherit(lease_tables, application, self._identifier, footing.shards())
 
     def _leave(self, lease_tables: leases.DynamoDBClient) -> None:
         """Let go of what others wait for, and if so told of the leases; if that fails, they wait for time-outs."""
@@ -211,6 +219,7 @@ class _Worker:
             if daemon.initialised and not initialised:
                 initialised = True
                 handovers.start(self._stop.wait)
+                daemon.archive_classes(self._stop.wait, self._telemetry)
                 self._telemetry.daemon_initialised(seconds=clock.monotonic() - started)
             if self._reason is not None and not stopping:
                 stopping = True

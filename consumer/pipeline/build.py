@@ -26,6 +26,7 @@ def build(file: PipelineFile, meaning: Meaning) -> model.Pipeline:
             bucket=state.bucket,
             commit_interval_ms=state.commit_interval,
             emit_delay_ms=state.emit_delay,
+            on_gap=state.on_gap,
             removed_windows=tuple(state.removed_windows.items()),
         ),
         limits=model.Limits(file.limits.groups, file.limits.policy),

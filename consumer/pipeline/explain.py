@@ -247,7 +247,13 @@ def _state(pipeline: Pipeline) -> list[str]:
     place = f"Kept in the DynamoDB table {state.table}, {_snapshots(state.bucket)}"
     pace = f"Committed every {duration_in_words(state.commit_interval_ms)}."
     removed = [f"{_REMOVALS[word]}: {name}." for name, word in state.removed_windows]
-    return [place, f"{pace} A row is sent when it is committed: it waits {wait} for that.", *removed]
+    gaps = ["Records that were never counted are left out: a shard goes on behind a gap in its input."]
+    return [
+        place,
+        f"{pace} A row is sent when it is committed: it waits {wait} for that.",
+        *(gaps if state.on_gap == "continue" else ()),
+        *removed,
+    ]
 
 
 _REMOVALS: Mapping[Removal, str] = {

@@ -31,6 +31,7 @@ _NUMBERS = (
     "leaseAssignmentIntervalMillis",
     "varianceBalancingFrequency",
     "workerMetricsReporterFreqInMillis",
+    "shardConsumerDispatchPollIntervalMillis",
     "parentShardPollIntervalMillis",
     "reBalanceThresholdPercentage",
     "logWarningForTaskAfterMillis",

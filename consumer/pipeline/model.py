@@ -261,14 +261,16 @@ class State:
     """Where state lives, how often it is committed, how long a result may wait.
 
     Items are in the DynamoDB table; what is too large for one is in the S3 bucket, or in the table too (None).
-    `removed_windows` names windows that are not in the file any more, each with what becomes of what is open of it:
-    flush: it is emitted, as at the end of the input; drop: it is thrown away.
+    `on_gap`: what a shard does whose input goes on behind records that were never counted: refuse to be processed, or
+    continue with them lost. `removed_windows` names windows that are not in the file any more, each with what becomes
+    of what is open of it: flush: it is emitted, as at the end of the input; drop: it is thrown away.
     """
 
     table: str
     bucket: str | None
     commit_interval_ms: int
     emit_delay_ms: int
+    on_gap: OneOf["refuse", "continue"] = "refuse"
     removed_windows: tuple[tuple[str, Removal], ...] = ()
 
 

@@ -282,9 +282,7 @@ class StatePart(Part):
     bucket: BucketName | None = _optional()
     commit_interval: Annotated[int, Duration(100, 5 * _MINUTE_MS)] = default("5s")
     emit_delay: Annotated[int, Duration(0, 5 * _MINUTE_MS)] = default("1s")
-    on_gap: Annotated[
-        str, Choice(("refuse",), {"continue": "write `on_gap: refuse`; a gap in the input then stops the shard"})
-    ] = default("refuse")
+    on_gap: Annotated[Literal["refuse", "continue"], Choice(("refuse", "continue"))] = default("refuse")
     removed_windows: Annotated[
         dict[str, Annotated[Literal["flush", "drop"], Choice(("flush", "drop"))]],
         Field(json_schema_extra={"propertyNames": {"pattern": f"^{WINDOW_NAME}$"}}),

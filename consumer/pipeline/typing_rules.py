@@ -113,6 +113,13 @@ def _any_of(tests: Sequence[Expression]) -> Expression:
     return Apply("or", parts, Type.BOOL, any(part.nullable for part in parts))
 
 
+def refuse_equal_to_null(operator: str, left: Operand, right: Operand, offset: int) -> None:
+    """ExpressionError for `x == null` and `x != null`, which are null whatever x is: `is null` was meant."""
+    if operator in ("==", "!=") and (is_untyped_null(left.expression) or is_untyped_null(right.expression)):
+        meant = "is null" if operator == "==" else "is not null"
+        raise ExpressionError(f"what is compared with null gives null, never true or false: write `{meant}`", offset)
+
+
 def combine(operator: str, left: Operand, right: Operand, offset: int) -> Expression:
     """Type-check a binary operator that stands at `offset`."""
     if operator in LOGIC:

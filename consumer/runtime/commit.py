@@ -220,7 +220,7 @@ class ShardOwner:
         )
 
     def _restore(self, state: ShardState, checkpoint: Position | None) -> Sequence[Row]:
-        check_state(self.shard, state, self._around.application, checkpoint)
+        check_state(self._around, self.shard, state, checkpoint)
         entries = [state.inline] if state.inline is not None else [self._read(e) for e in state.manifest]
         if hashlib.sha256(entries[-1]).hexdigest() != state.sha256:
             raise CorruptStateError(f"the snapshot of {self.shard} does not match the hash in its state item")

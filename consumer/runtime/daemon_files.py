@@ -41,8 +41,12 @@ DEFAULTS: Mapping[str, str] = {
     # 30 s: leases that a dead worker has not renewed are given to it again, for it counts as alive, and idle. It must
     # count as dead before its leases expire, which is less than the fail-over time after its end.
     "workerMetricsReporterFreqInMillis": "2000",
+    # How often the worker looks after its shards: each step of a shard, three before its first record and one behind
+    # its last, waits for that. By default every second. Each look of the leader reads the row of its lock. Only the
+    # daemon of paced_daemon.py knows this property.
+    "shardConsumerDispatchPollIntervalMillis": "250",
     # How often a child shard looks whether its parents have ended; by default every ten seconds.
-    "parentShardPollIntervalMillis": "1000",
+    "parentShardPollIntervalMillis": "500",
     "reBalanceThresholdPercentage": "30",
     "disableWorkerMetrics": "true",
     "metricsLevel": "NONE",
@@ -120,6 +124,11 @@ class DaemonFiles:
     def directory(self) -> Path:
         """The private directory that they are in."""
         return self.private.path
+
+    @property
+    def class_list(self) -> Path:
+        """Where Java may list the classes that it has loaded."""
+        return self.directory / "classes"
 
     def remove(self) -> None:
         """Delete the directory with everything in it."""

@@ -18,6 +18,9 @@ LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR")
 PLAIN_LOGGER = "java"
 """Stands for the logger of a line that is not the encoder's: the virtual machine, or a stack trace."""
 
+DEAGGREGATION = "software.amazon.kinesis.retrieval.AggregatorUtil"
+"""Tells of a broken packet of the producer library, with all that is in it: no more than the first line is kept."""
+
 LINE_BYTES_MAX = 1 << 20
 _MESSAGE_CHARACTERS_MAX = 1000
 _PLACEHOLDER = re.compile(r"\{\}")
@@ -69,6 +72,8 @@ def parse(line: bytes) -> DaemonLine:
         return DaemonLine("WARN", PLAIN_LOGGER, _shorten(line.decode(errors="replace").rstrip()), None)
     message = _shorten(_fill(encoded.message or "", encoded.arguments or []))
     level = encoded.level if encoded.level in LEVELS else "WARN"
+    if encoded.logger_name == DEAGGREGATION:
+        return DaemonLine(level, encoded.logger_name, message.partition("\n")[0], None)
     return DaemonLine(level, encoded.logger_name, message, _chain(encoded.throwable))
 
 

@@ -5,7 +5,8 @@ The rules beside those of `commit.py`:
    invocation ends. What did not come so far is told as failed, and comes again.
 2. A shard's state may stay in memory between invocations. Each one that succeeds has committed on the state's epoch,
    so memory that was out of date has been found out; and whatever goes wrong between, the memory is thrown away.
-3. A batch that begins behind records which the state has not seen is refused: nothing is lost silently.
+3. A batch that begins behind records which the state has not seen is refused (state.on_gap): nothing is lost
+   silently. That is looked up unless the batch before was here a moment ago.
 4. No one tells that a shard has ended. A child's first owner reads its parents to their ends, and ends them.
 5. The tick acts on a shard only if no invocation can be at work on it: nothing was committed for as long as one may
    take and, where time is to pass (windows are to close, a child is to begin), nothing is left to be read.
@@ -15,14 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from consumer.errors import FencedError, RefusedError, RetryableError
 from consumer.records import HashRange, Position, Record
 from consumer.runtime.commit import Mode, ShardOwner
 from consumer.runtime.misrouting import MisroutingWatch
 from consumer.runtime.retry import StoppedError
-from consumer.runtime.surroundings import ShardOrigin, Surroundings
+from consumer.runtime.surroundings import ShardOrigin, Surroundings, meet_gap
 from consumer.runtime.work import Work
 from consumer.sinks.base import DeliveryStopped
 from consumer.sources.kpl import Packets
@@ -31,6 +32,8 @@ from consumer.state.base import Claim, ShardState
 
 PORTION = 500
 """Records that are worked through between two looks at the time left."""
+TRUSTED_MS = 10_000
+"""How soon after a batch the next one is taken to follow it. No mapping is made anew, or gives up, that fast."""
 
 
 class Budget(Protocol):
@@ -53,6 +56,11 @@ class Stream(Protocol):
         """Return all shards of the stream."""
 
 
+class _Warm(NamedTuple):
+    owner: ShardOwner
+    since_ms: int
+
+
 class Invocations:
     """What one container does. `budget` is always of the present invocation."""
 
@@ -63,7 +71,7 @@ class Invocations:
         self._around = around
         self._stream = stream
         self._budget = budget
-        self._warm: dict[str, ShardOwner] = {}
+        self._warm: dict[str, _Warm] = {}
 
     # A batch
 
@@ -84,14 +92,22 @@ class Invocations:
         return records[0].sequence_number
 
     def _batch(self, shard: str, records: Sequence[Record]) -> str | None:
-        owner = self._warm.pop(shard, None) or self._begin(shard, records)
+        owner = self._take_warm(shard, records) or self._begin(shard, records)
         if owner.mode is Mode.FROZEN:
             self._check_end(owner, records[-1])
             return None
         again = self._process(owner, records)
         owner.finish(_no_checkpoint)
-        self._warm[shard] = owner
+        self._warm[shard] = _Warm(owner, self._around.clock.now_ms())
         return again
+
+    def _take_warm(self, shard: str, records: Sequence[Record]) -> ShardOwner | None:
+        warm = self._warm.pop(shard, None)
+        if warm is None:
+            return None
+        if self._around.clock.now_ms() - warm.since_ms > TRUSTED_MS:
+            self._check_gap(warm.owner, records)
+        return warm.owner
 
     def _process(self, owner: ShardOwner, records: Sequence[Record]) -> str | None:
         """Process as much as there is time for; return the sequence number of the first record left over."""
@@ -133,7 +149,7 @@ class Invocations:
         return owner
 
     def _check_gap(self, owner: ShardOwner, records: Sequence[Record]) -> None:
-        """RefusedError if there are records that the state has not seen, and the batch begins behind them."""
+        """Meet a gap if there are records that the state has not seen, and the batch begins behind them."""
         position = owner.processor.position
         first = next(map(Position.of, Packets(owner.hash_range).unpack(records)), None)
         if first is None or (position is not None and first <= position) or self._begins_anywhere(owner):
@@ -142,10 +158,14 @@ class Invocations:
         if seen is None:
             raise RetryableError(f"{owner.shard} does not show yet what was delivered of it")
         if seen < first:
-            raise RefusedError(
+            meet_gap(
+                self._around,
+                owner.shard,
+                position,
+                first,
                 f"the batch of {owner.shard} begins at {first.sequence}, but the record at {seen.sequence} before it "
                 "was never delivered: the mapping has given records up, or started behind them. Make a new mapping "
-                "from TRIM_HORIZON, with endless retries and record age; records already counted are skipped"
+                "from TRIM_HORIZON, with endless retries and record age; records already counted are skipped",
             )
 
     def _begins_anywhere(self, owner: ShardOwner) -> bool:
@@ -171,6 +191,7 @@ class Invocations:
 
     def _end(self, shard: str) -> None:
         """End a shard, all of whose records have been processed; RetryableError if some have not."""
+        self._warm.pop(shard, None)
         claim = self._read(shard)
         if claim is not None and (claim.retired or (claim.state is not None and claim.state.ended)):
             return
@@ -194,11 +215,14 @@ class Invocations:
     # The tick
 
     def tick(self) -> int:
-        """Do what no batch will do; return on how many shards."""
+        """Do what no batch will do; return on how many shards.
+
+        A shard that is refused keeps none of the others waiting: RefusedError comes after them.
+        """
         claims = self._around.retrying("", "load", self._around.store.list_shards)
         waiting = [partial(self._tick, shard, claim) for shard, claim in claims.items()]
         waiting += [partial(self._begin_child, shard) for shard in self._children_to_begin(claims)]
-        acted = 0
+        acted, refused = 0, []
         for task in waiting:
             if self._budget.is_spent():
                 break
@@ -209,8 +233,12 @@ class Invocations:
                 self._around.telemetry.fenced(shard=shard, epoch=error.epoch, seen_epoch=error.seen_epoch)
             except RetryableError as error:
                 self._around.telemetry.tick_postponed(shard=task.args[0], error=error)
+            except RefusedError as error:
+                refused.append(error)
             except (DeliveryStopped, StoppedError):
                 break
+        if refused:
+            raise refused[0]
         return acted
 
     def _tick(self, shard: str, claim: Claim) -> bool:

@@ -33,15 +33,17 @@ from typing import BinaryIO, NamedTuple, Self
 
 from consumer.errors import DaemonError
 from consumer.runtime import clock, daemon_log, leftover
+from consumer.runtime.class_archive import ClassArchive
 from consumer.runtime.conversations import Conversations
 from consumer.runtime.daemon_files import DaemonConfig, DaemonFiles, write_files
 from consumer.runtime.daemon_log import DaemonLine
 from consumer.runtime.jars import Jars
 from consumer.runtime.java import Java, JvmOptions
 from consumer.runtime.listener import RelayListener
+from consumer.runtime.paced_daemon import program
+from consumer.telemetry.start_events import StartEvents
 
 LAUNCHER = Path(__file__).with_name("launch.py")
-MAIN_CLASS = "software.amazon.kinesis.multilang.MultiLangDaemon"
 STOP_MARGIN_SECONDS = 10.0
 """What a stop may take beyond the grace time: the daemon starts to count when it hears of it, and closes clients."""
 
@@ -97,7 +99,8 @@ class Daemon:
     `on_shard(input, output)` speaks the protocol for one shard, in a thread of its own, until the end of input.
     `on_log(level, logger, message, extra)` gets the daemon's log, from `log_level` (of daemon_log.LEVELS) on, from
     a thread of its own; `extra` may have `throwable`. `environ` is the environment of the daemon: credentials and
-    AWS_ENDPOINT_URL variables pass to it. Call from the main thread.
+    AWS_ENDPOINT_URL variables pass to it. Java maps its classes from `archive` if that is there. Call from the main
+    thread.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Daemon:
         on_log: OnLog,
         options: JvmOptions | None = None,
         log_level: str = "WARN",
+        archive: ClassArchive | None = None,
     ) -> None:
         self.mark = leftover.mark(config.application, config.identifier, config.region, environ)
         self._config = config
@@ -121,6 +125,8 @@ class Daemon:
         self._on_log = on_log
         self._options = options or JvmOptions()
         self._log_level = log_level
+        self._archive = archive
+        self._files: DaemonFiles | None = None
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._last_errors: collections.deque[str] = collections.deque(maxlen=_LAST_ERRORS_MAX)
         self._initialised = threading.Event()
@@ -150,6 +156,15 @@ class Daemon:
         """Return whether the daemon has begun to work; it may still have no shard."""
         return self._initialised.is_set()
 
+    def archive_classes(self, wait: Callable[[float], bool], telemetry: StartEvents) -> None:
+        """Have the archive of Java's classes made where there is none yet, in the background; see `make_later`.
+
+        Call it when the daemon has begun to work.
+        """
+        assert self._files is not None, "start comes first"
+        if self._archive is not None:
+            self._archive.make_later(self._files.class_list, wait, telemetry)
+
     def wait_until_alone(self) -> None:
         """Wait for a daemon of the same name that is still ending; SetupError if one stays. `start` does it too."""
         leftover.wait_until_alone(self.mark)
@@ -159,7 +174,7 @@ class Daemon:
         assert threading.current_thread() is threading.main_thread(), "the daemon's life is tied to this thread's"
         assert self._process is None, "one run a Daemon"
         self.wait_until_alone()
-        files = write_files(self._config, self._log_level)
+        files = self._files = write_files(self._config, self._log_level)
         self._resources.callback(files.remove)
         self._grace_seconds = files.shutdown_grace_ms / 1000 + STOP_MARGIN_SECONDS
         listener = RelayListener(
@@ -219,13 +234,15 @@ class Daemon:
         return process
 
     def _command(self, files: DaemonFiles) -> list[str]:
+        class_path, main_class = program(self._jars)
         return [
             str(self._java.path),
             self.mark,
             *self._options.flags(),
+            *(self._archive.flags(files.class_list) if self._archive else ()),
             "-cp",
-            self._jars.class_path,
-            MAIN_CLASS,
+            class_path,
+            main_class,
             "--properties-file",
             str(files.properties),
             "--log-configuration",
@@ -255,6 +272,8 @@ class Daemon:
         self._process.kill()
 
     def _judge(self, status: int) -> DaemonExit:
+        if self._archive is not None and not self.initialised:
+            self._archive.blame(status)
         if not self._stop_requested:
             raise self._unasked_end(status)
         return DaemonExit(status, self.initialised, self._drained)

@@ -17,7 +17,8 @@ from consumer.telemetry.events import CommitStep, Telemetry
 
 RETRY_SECONDS_MAX = 300.0
 """How long a call to the state store is tried again before the process gives up."""
-_NAMES = {"worker": "workers", "lambda": "AWS Lambda"}
+RUNNERS: Mapping[RunsIn, str] = {"worker": "workers", "lambda": "AWS Lambda"}
+"""What a pipeline runs in, in words."""
 
 T = TypeVar("T")
 
@@ -105,7 +106,7 @@ def check_runs_in(stored: Application, mine: RunsIn, pipeline: str) -> None:
     """Refuse to work on what was handed over to the other."""
     if stored.runs_in != mine:
         raise RefusedError(
-            f"pipeline {pipeline} runs in {_NAMES[stored.runs_in]}: hand it over with "
+            f"pipeline {pipeline} runs in {RUNNERS[stored.runs_in]}: hand it over with "
             f"`streamgauge state handover --to {mine} FILE`, or give this one a pipeline name of its own"
         )
 
@@ -124,14 +125,26 @@ def check_application(stored: Application, mine: Application, pipeline: str) -> 
         raise RefusedError("the state was reset while this worker was running; start the worker again")
 
 
-def check_state(shard: str, state: ShardState, application: Application, checkpoint: Position | None) -> None:
+def check_state(around: Surroundings, shard: str, state: ShardState, checkpoint: Position | None) -> None:
     """Refuse a state of another generation or stream, or one that the source's checkpoint is ahead of."""
+    application = around.application
     if state.generation != application.generation:
         raise RefusedError(f"the state of {shard} belongs to another generation")
     if state.stream_created_ms != application.stream_created_ms:
         raise RefusedError(f"the state of {shard} belongs to another stream of the same name")
     if checkpoint is not None and (state.position is None or checkpoint > state.position):
-        raise RefusedError(
+        meet_gap(
+            around,
+            shard,
+            state.position,
+            checkpoint,
             f"the lease table is ahead of the state of {shard}: records between the two are possibly lost. "
-            "Set the lease's checkpoint back to TRIM_HORIZON (records already counted are skipped)"
+            "Set the lease's checkpoint back to TRIM_HORIZON (records already counted are skipped)",
         )
+
+
+def meet_gap(around: Surroundings, shard: str, counted_to: Position | None, goes_on: Position, refusal: str) -> None:
+    """Refuse input that goes on behind records which were never counted, or tell of it where the file says continue."""
+    if around.program.pipeline.state.on_gap == "refuse":
+        raise RefusedError(f"{refusal}; or write state.on_gap: continue to go on without them")
+    around.telemetry.gap_passed(shard=shard, counted_to=counted_to, goes_on=goes_on)

@@ -15,15 +15,11 @@ from dataclasses import dataclass
 from hashlib import md5
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
-
 from consumer.records import HashRange, Record, hash_key
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 _DIGEST_BYTES = 16
 _HASH_KEY = re.compile(r"[+-]?[0-9]+")
-_PACKAGE = "streamgauge.kpl"
-_Field = descriptor_pb2.FieldDescriptorProto
 
 
 @dataclass(slots=True)
@@ -63,7 +59,9 @@ class Packets:
 
 def pack(keyed: Iterable[tuple[str, bytes, str | None]]) -> bytes:
     """Return the packet of records: partition key, data, and explicit hash key if there is one."""
-    packet = _AggregatedRecord()
+    from consumer.sources.kpl_message import AggregatedRecord  # noqa: PLC0415 - as in `_packet`
+
+    packet = AggregatedRecord()
     keys: dict[str, int] = {}
     hash_keys: dict[str, int] = {}
     for key, data, explicit in keyed:
@@ -83,12 +81,10 @@ def _packet(data: bytes) -> Any:
     body, digest = data[len(MAGIC) : -_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if _digest(body) != digest:
         return None
-    packet = _AggregatedRecord()
-    try:
-        packet.ParseFromString(body)
-    except message.DecodeError:
-        return None
-    return packet if packet.IsInitialized() else None
+    # A library that takes a while to import, for what most streams do not have: a cold start in Lambda is short.
+    from consumer.sources.kpl_message import parsed  # noqa: PLC0415 - see above
+
+    return parsed(body)
 
 
 def _digest(body: bytes) -> bytes:
@@ -104,38 +100,3 @@ def _place(packet: Any, inner: Any) -> tuple[str, int]:
     if not _HASH_KEY.fullmatch(explicit):
         raise ValueError(explicit)
     return key, int(explicit)
-
-
-def _message(name: str, *fields: tuple[str, int, int]) -> descriptor_pb2.DescriptorProto:
-    made = descriptor_pb2.DescriptorProto(name=name)
-    for number, (field, label, type_) in enumerate(fields, 1):
-        nested = f".{_PACKAGE}.Record" if type_ == _Field.TYPE_MESSAGE else None
-        made.field.add(name=field, number=number, label=label, type=type_, type_name=nested)
-    return made
-
-
-def _aggregated_record() -> Any:
-    """Return the message's class. Texts are declared as bytes: Java reads them whatever they hold."""
-    file = descriptor_pb2.FileDescriptorProto(name="streamgauge/kpl.proto", package=_PACKAGE, syntax="proto2")
-    file.message_type.append(
-        _message(
-            "Record",
-            ("partition_key_index", _Field.LABEL_REQUIRED, _Field.TYPE_UINT64),
-            ("explicit_hash_key_index", _Field.LABEL_OPTIONAL, _Field.TYPE_UINT64),
-            ("data", _Field.LABEL_REQUIRED, _Field.TYPE_BYTES),
-        )
-    )
-    file.message_type.append(
-        _message(
-            "AggregatedRecord",
-            ("partition_key_table", _Field.LABEL_REPEATED, _Field.TYPE_BYTES),
-            ("explicit_hash_key_table", _Field.LABEL_REPEATED, _Field.TYPE_BYTES),
-            ("records", _Field.LABEL_REPEATED, _Field.TYPE_MESSAGE),
-        )
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.AggregatedRecord"))
-
-
-_AggregatedRecord = _aggregated_record()

@@ -162,6 +162,57 @@ def accept(client: DynamoDBClient, application: str, identifier: str) -> int:
     return sum(finish_handover(client, application, lease) for lease in pending)
 
 
+def inherit(client: DynamoDBClient, application: str, identifier: str, shards: Iterable[ShardInfo]) -> int:
+    """Take the child shards that nobody has, of parents that are all this worker's; return how many.
+
+    `shards` are those of the stream. The daemon writes a child's row when it has read the parent to its end, and the
+    leader then gives it to somebody, which is two intervals later; a worker that starts again need not wait for that.
+    The child waits for its parents all the same. Rows are the daemon's own but for the owner.
+
+    A row that was there before is never written anew: the daemon writes a child's before it tells its parent's end,
+    and deletes it after all its parents'. Call it before the worker's daemon starts.
+    """
+    present = read(client, application) or {}
+    mine = {shard for shard, lease in present.items() if lease.owner == identifier}
+    children = [shard for shard in shards if shard.parents and mine.issuperset(shard.parents)]
+    return sum(_inherit(client, application, identifier, present, child) for child in children)
+
+
+def _inherit(
+    client: DynamoDBClient, application: str, identifier: str, present: Mapping[str, Lease], child: ShardInfo
+) -> bool:
+    lease = present.get(child.id)
+    if lease is not None:
+        return lease.owner is None and _take_free(client, application, lease, identifier)
+    if all(present[parent].checkpoint == _SHARD_END for parent in child.parents):
+        return False
+    row = _row(child, "TRIM_HORIZON") | {"leaseOwner": {"S": identifier}, "parentShardId": {"SS": [*child.parents]}}
+    return _done_unless(
+        {_CONDITION_FAILED},
+        client.put_item,
+        TableName=application,
+        Item=row,
+        ConditionExpression="attribute_not_exists(leaseKey)",
+    )
+
+
+def _take_free(client: DynamoDBClient, application: str, lease: Lease, identifier: str) -> bool:
+    """Take a lease that is nobody's, as the leader gives it; return whether it was as it was read."""
+    return _done_unless(
+        {_CONDITION_FAILED},
+        client.update_item,
+        TableName=application,
+        Key={"leaseKey": {"S": lease.shard}},
+        UpdateExpression="SET leaseOwner = :me, leaseCounter = leaseCounter + :one REMOVE checkpointOwner",
+        ConditionExpression="leaseCounter = :counter AND attribute_not_exists(leaseOwner)",
+        ExpressionAttributeValues={
+            ":me": {"S": identifier},
+            ":one": {"N": "1"},
+            ":counter": {"N": str(lease.counter)},
+        },
+    )
+
+
 def finish_handover(client: DynamoDBClient, application: str, lease: Lease) -> bool:
     """Give a lease that is being handed over to its new owner for good; return whether it was as it was read.
 
@@ -291,7 +342,7 @@ def _lease(row: Mapping[str, Any]) -> Lease:
     )
 
 
-def _row(shard: ShardInfo, checkpoint: str) -> dict[str, Mapping[str, str]]:
+def _row(shard: ShardInfo, checkpoint: str) -> dict[str, Mapping[str, Any]]:
     start, end = shard.hash_range
     return {
         "leaseKey": {"S": shard.id},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -61,8 +62,19 @@ def _wrong(mapping: Mapping[str, Any], start: str | None) -> Iterator[str]:
         yield "FilterCriteria must be empty: filtered records move no watermark; write `where` in the pipeline file"
     if mapping.get("TumblingWindowInSeconds"):
         yield "TumblingWindowInSeconds must be 0: the pipeline has windows of its own"
-    if start is not None and mapping.get("StartingPosition") != _STARTS.get(start, "AT_TIMESTAMP"):
-        yield f"StartingPosition must be {_STARTS.get(start, 'AT_TIMESTAMP')}, as source.start is {start}"
+    if start is not None:
+        yield from _wrong_start(mapping, start)
+
+
+def _wrong_start(mapping: Mapping[str, Any], start: str) -> Iterator[str]:
+    position = _STARTS.get(start, "AT_TIMESTAMP")
+    if mapping.get("StartingPosition") != position:
+        yield f"StartingPosition must be {position}, as source.start is {start}"
+    elif position == "AT_TIMESTAMP":
+        seconds = int(start) // 1000
+        given: dt.datetime | None = mapping.get("StartingPositionTimestamp")
+        if given is None or given.timestamp() != seconds:
+            yield f"StartingPositionTimestamp must be {seconds} (epoch seconds), as source.start says"
 
 
 def _mappings(client: LambdaClient, function: str) -> Iterator[Mapping[str, Any]]:

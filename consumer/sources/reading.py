@@ -179,5 +179,5 @@ def _record(each: Mapping[str, Any]) -> Record:
 
 def _remedy(error: Exception, name: str) -> str:
     if meaning_of(error) is Meaning.DENIED:
-        return f"Allow whoever explains kinesis:{name} on this stream."
+        return f"Allow the role or user of this command or function kinesis:{name} on the stream."
     return "Look at the stream's name in source.stream, the region, the account and the endpoint."

@@ -40,8 +40,8 @@ def errors_of(what: str, remedies: Mapping[str, str]) -> Iterator[None]:
         remedy = CREDENTIALS_REMEDY if meaning is Meaning.CREDENTIALS else remedies.get(code)
         if remedy is None:
             raise
-        told = f"{code}: {message_of(error)}" if code else f"{error}."
-        raise SetupError(f"{what}: {told} {remedy}") from error
+        told = f"{code}: {message_of(error)}" if code else str(error)
+        raise SetupError(f"{what}: {told.rstrip('.')}. {remedy}") from error
 
 
 def required(answer: Any, member: str, what: str) -> Any:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from structlog.typing import FilteringBoundLogger
 
+from consumer.records import Position
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.redact import describe
 
@@ -38,6 +39,10 @@ CHURN_REMEDY = (
     "see that no two workers have the same worker.identifier, and that none is so short of processor time or memory "
     "that its leases run out"
 )
+GAP_REMEDY = (
+    "the results of windows that records between the two positions belong to are too small; read the records again "
+    "with `streamgauge process` if the stream still has them"
+)
 
 
 class AlarmEvents:
@@ -56,6 +61,20 @@ class AlarmEvents:
             within_seconds=round(within_seconds),
             wait_seconds=round(wait_seconds, 3),
             remedy=CHURN_REMEDY,
+        )
+
+    def gap_passed(self, *, shard: str, counted_to: Position | None, goes_on: Position) -> None:
+        """Records between two positions were never counted, and the shard goes on without them, as the file says.
+
+        `counted_to` None: nothing of the shard has been counted yet.
+        """
+        self.metrics.counter("gaps_total").inc()
+        self.logger.error(
+            "gap_passed",
+            shard=shard,
+            counted_to=None if counted_to is None else str(counted_to.sequence),
+            goes_on=str(goes_on.sequence),
+            remedy=GAP_REMEDY,
         )
 
     def stream_misroutes(self, *, shard: str, records: int, cause: Misrouting, error: BaseException | None) -> None:

@@ -21,6 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.core.faults import MISROUTED, REASONS
 from consumer.core.times import format_time
+from consumer.errors import RefusedError, SetupError
 from consumer.records import Position
 from consumer.telemetry.adoption_events import AdoptionEvents
 from consumer.telemetry.alarm_events import AlarmEvents
@@ -31,6 +32,7 @@ from consumer.telemetry.progress import Progress
 from consumer.telemetry.redact import cut, describe, safe_traceback
 from consumer.telemetry.repeats import Line
 from consumer.telemetry.shards import Batch, ShardDelivery, ShardLines, ShardSeries
+from consumer.telemetry.start_events import StartEvents
 
 Started = Literal["empty", "inherited", "resumed"]
 """What a shard's owner begins with: nothing, the states of its parents, or its own stored state."""
@@ -81,7 +83,7 @@ class _Shard:
         return self._thread == threading.get_ident()
 
 
-class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents):
+class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
     """Everything that the worker tells. `windows` names the pipeline's windows; clocks are injected.
 
     `monotonic` returns seconds, `now_ms` epoch milliseconds.
@@ -173,9 +175,13 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents):
         self.logger.info("worker_stopped", status=status)
 
     def failed(self, *, error: BaseException, shard: str | None = None) -> None:
-        """An error that ends the worker: where it came from, and its message only if it cannot quote data."""
+        """An error that ends the worker, with its message only if it cannot quote data.
+
+        Where it came from is told unless it was foreseen: then its message says what to do.
+        """
         where = {} if shard is None else {"shard": shard}
-        self.logger.critical("failed", error=describe(error), exception=safe_traceback(error), **where)
+        trace = {} if isinstance(error, RefusedError | SetupError) else {"exception": safe_traceback(error)}
+        self.logger.critical("failed", error=describe(error), **trace, **where)
 
     def stream_ignores_keys(self, *, stream: str) -> None:
         """The stream distributes records by itself: aligned windows cannot be right, nearly all is misrouted."""

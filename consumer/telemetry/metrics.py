@@ -226,6 +226,12 @@ GROUPS: tuple[Group, ...] = (
                 "Times that the worker waited before it claimed a shard, which it had claimed too often lately: owners "
                 "take it from one another. More than 0 is worth an alarm.",
             ),
+            _counter(
+                "gaps_total",
+                "stream",
+                "Times that a shard went on behind records which were never counted, for state.on_gap says continue: "
+                "possible loss of data.",
+            ),
             _gauge("epoch", "stream shard", "The shard's epoch: how often its state was claimed."),
             _gauge(
                 "checkpoint_age_seconds",

@@ -171,16 +171,28 @@ class Mortal:
 
     def _take(self, records: list[Record]) -> None:
         while records or self.processor.closing:
+            closed_only = self.processor.closing
             outcome = self.processor.step(records)
+            assert not closed_only or outcome.taken or len(outcome.rows) <= self._rows_max
             records = records[outcome.taken :]
             self._took(outcome)
 
     def _took(self, outcome: Outcome) -> None:
         self.rows += outcome.rows
+        self._hold_room()
         base = not self._entries or self._random.random() < 0.2
         entry = self.processor.freeze(outcome.rows, base=base)
         self._entries = [entry] if base else [*self._entries, entry]
+        assert self.processor.dirty_groups() == 0
         if self._random.random() < 0.5:
-            case = self._case
+            case, before = self._case, self.processor
             self.processor, outbox = Processor.restore(case.program, SHARD, GENERATION, self._entries)
+            self.processor._core._rows_max = self._rows_max
             assert outbox == outcome.rows
+            assert self.processor.open_groups() == before.open_groups()
+            self._hold_room()
+
+    def _hold_room(self) -> None:
+        """Hold that what is open and what may be opened are what the limit says, together."""
+        processor = self.processor
+        assert processor.room() + sum(processor.open_groups().values()) == self._case.pipeline.limits.groups

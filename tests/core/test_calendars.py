@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
-from consumer.core.calendar import LocalCalendar, PlainCalendar
-from consumer.core.times import format_time
+from consumer.core.calendar import LocalCalendar, PlainCalendar, zone
+from consumer.core.times import MAX_TIME_MS, MIN_TIME_MS, format_time
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
@@ -60,3 +60,33 @@ def test_the_days_around_every_end_of_a_month_are_printed_as_the_standard_librar
             moment = datetime(year, month, day, tzinfo=UTC)
             days = moment.toordinal() - datetime(1970, 1, 1, tzinfo=UTC).toordinal()
             assert format_time(days * DAY_MS) == f"{moment:%Y-%m-%d}".rjust(10, "0") + "T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("size_ms", [HOUR_MS, 7 * HOUR_MS, DAY_MS])
+def test_so_it_is_where_no_clock_is_known_any_more(name: str, size_ms: int) -> None:
+    """Two days from the first and the last time that there is, edges are those of UTC from there on."""
+    calendar, random = LocalCalendar(size_ms, HOUR_MS, name), Random(8)
+    for bound_ms in (MIN_TIME_MS + 2 * DAY_MS, MAX_TIME_MS - 2 * DAY_MS):
+        times = [bound_ms + random.randrange(-2 * DAY_MS, 2 * DAY_MS) for _ in range(60)]
+        for time_ms in (*times, bound_ms - 1, bound_ms, bound_ms + 1):
+            start_ms, end_ms = calendar.bounds(time_ms)
+            assert start_ms <= time_ms < end_ms
+
+
+def test_far_from_any_time_the_edges_are_those_of_utc() -> None:
+    calendar = LocalCalendar(DAY_MS, HOUR_MS, "America/New_York")
+    for time_ms in (MIN_TIME_MS, MAX_TIME_MS):
+        assert calendar.bounds(time_ms) == PlainCalendar(DAY_MS, HOUR_MS).bounds(time_ms)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "/etc/passwd", "./UTC", "Europe/../UTC", "Europe", "Nowhere/Town", "zone.tab"]
+)
+def test_what_is_no_zone_of_the_package_is_unknown(name: str) -> None:
+    with pytest.raises(KeyError):
+        zone(name)
+
+
+def test_a_zone_has_its_name() -> None:
+    assert zone("Europe/Berlin").key == "Europe/Berlin"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import weakref
 from dataclasses import replace
 from functools import cache
@@ -15,6 +16,7 @@ import pytest
 from consumer.core.decode import reader
 from consumer.core.decode_json import plain_reader
 from consumer.core.faults import REASONS, Fault
+from consumer.core.times import MAX_TIME_MS, MIN_TIME_MS
 from consumer.pipeline.model import Events, Field, TimeUnit, Type
 from consumer.records import Record
 from tests.core.fuzz_decode import compare, values_of
@@ -123,6 +125,22 @@ def test_of_several_faults_the_first_declared_field_s_counts() -> None:
     assert fault(b'{"i":1.5,"at":"no","user":"u"}') == "wrong_type"
     assert fault(b'{"i":1.5,"at":"10000-01-01","user":"u"}') == "out_of_range"
     assert fault(b'{"i":1.5}') == "missing_field"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("i", 2**63 - 1),
+        ("i", -(2**63)),
+        ("f", sys.float_info.max),
+        ("f", -sys.float_info.max),
+        ("at", MIN_TIME_MS),
+        ("at", MAX_TIME_MS),
+    ],
+)
+def test_the_bounds_themselves_are_in_range(name: str, value: float) -> None:
+    for data in (event(**{name: value}), slowly(event(**{name: value}))):
+        assert not isinstance(read(data), Fault)
 
 
 def test_too_deep() -> None:

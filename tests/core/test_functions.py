@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
@@ -8,9 +9,12 @@ from hypothesis import strategies as st
 
 from consumer.core.faults import Fault
 from consumer.core.functions import (
+    FLOAT_MAX,
     INT_MAX,
     INT_MIN,
     bucket_int,
+    checked_float,
+    checked_int,
     float_of_text,
     int_of_text,
     remainder_int,
@@ -62,6 +66,16 @@ def test_text_beyond_64_bits_is_a_fault(text: str) -> None:
 def test_text_beyond_floats_is_a_fault() -> None:
     with pytest.raises(Fault):
         float_of_text("1e999")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_greatest_numbers_are_in_range_and_those_beyond_are_not(sign: int) -> None:
+    assert checked_float(sign * FLOAT_MAX, "+") == sign * FLOAT_MAX
+    assert [checked_int(INT_MAX, "+"), checked_int(INT_MIN, "+")] == [INT_MAX, INT_MIN]
+    with pytest.raises(Fault):
+        checked_float(sign * math.inf, "+")
+    with pytest.raises(Fault):
+        checked_int(INT_MAX + 1 if sign > 0 else INT_MIN - 1, "+")
 
 
 @given(st.integers(INT_MIN, INT_MAX), st.integers(-1000, 1000))

@@ -117,12 +117,13 @@ def test_results_do_not_depend_on_freezing_and_restoring(seed: int) -> None:
     for shard in case.shards:
         mortal = mortals[shard.id] = Mortal(case, shard, [mortals[parent] for parent in shard.parents])
         mortal.take_all()
-        _assert_rows(mortal.rows, expected[shard.id])
+        mortal.assert_rows(expected[shard.id])
         replayed = mortal.processor.totals.replayed
         counts = replace(mortal.processor.totals, received=mortal.processor.totals.received - replayed)
         _assert_counts(counts, expected[shard.id])
         if shard.id in case.leaves:
             assert sum(mortal.processor.open_groups().values()) == 0
+            assert not mortal.processor._core.inherited, "what is empty is let go of"
 
 
 class Mortal:
@@ -134,7 +135,9 @@ class Mortal:
         self._random = case.random
         self._entries: list[bytes] = []
         self.rows: list[Row] = []
-        self.processor = case.begin(shard, [parent.restored() for parent in parents])
+        early = case.pipeline.limits.policy == "emit_early"
+        self._rows_max = 10_000 if early else self._random.choice([1, 3, 10_000])
+        self.processor = self._slow(case.begin(shard, [parent.restored() for parent in parents]))
         self._took(Outcome([], Counts()))
 
     def restored(self) -> Processor:
@@ -143,6 +146,11 @@ class Mortal:
         processor, _ = Processor.restore(
             self._case.program, shard.id, GENERATION, self._entries, hash_range=shard.hash_range
         )
+        return self._slow(processor)
+
+    def _slow(self, processor: Processor) -> Processor:
+        """Let as few windows close at once as may be, where that does not put early rows in another place."""
+        processor._core._rows_max = self._rows_max
         return processor
 
     def take_all(self) -> None:
@@ -159,6 +167,18 @@ class Mortal:
         if self._shard.id in self._case.leaves:
             self._took(self.processor.end())
             self._take([])
+
+    def assert_rows(self, expected: Expected) -> None:
+        """Hold the rows against what was expected.
+
+        Above a floor one record may both update a window that has ended and close others; if these close in portions,
+        its rows are not put in order together.
+        """
+        rows = self.rows
+        if self._rows_max < 10_000:
+            rows = sorted(rows, key=lambda row: row if row.output not in {LATE, DEAD_LETTER} else ())
+            expected = replace(expected, rows=sorted(expected.rows))
+        _assert_rows(rows, expected)
 
     def _take(self, records: list[Record]) -> None:
         while records or self.processor.closing:

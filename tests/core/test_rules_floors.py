@@ -351,3 +351,54 @@ def test_in_a_window_that_is_not_aligned_there_is_no_floor(told: Told) -> None:
             -> p [0,10) c=1
         """,
     )
+
+
+def test_a_sliding_window_that_was_dropped_at_the_very_floor_does_not_come_back(told: Told) -> None:
+    """The slice of a in [5,10) is kept for [5,15) alone."""
+    told(
+        SLIDING,
+        """
+        shard left 0-7
+        shard right 8-f
+        left 9 a
+            -> w [0,10) a c=1
+        right 1 b
+        shard whole 0-f of left right
+        whole 8 b
+            -> w [-5,5) b c=1
+        whole 14 b
+            -> w [0,10) b c=2
+            -> w [5,15) a c=1
+            -> w [5,15) b c=2
+        whole end
+            -> w [10,20) b c=1
+        """,
+    )
+
+
+def test_a_sliding_window_that_one_parent_has_told_of_is_told_of_again_where_it_changes(told: Told) -> None:
+    told(
+        "w: {sliding: {size: 10ms, every: 5ms}, by: [user], allowed_lateness: 20ms, select: {c: count()}}",
+        """
+        shard left 0-7
+        shard right 8-f
+        left 7 a
+        left 9 h
+            -> w [0,10) a c=1 more
+            -> w [0,10) h c=1 more
+        right 1 b
+        shard whole 0-f of left right
+        whole 6 b
+            -> w [-5,5) b c=1 more
+        whole 7 a
+            -> w [0,10) a c=2 revision=1 more
+        whole 9 b
+            -> w [0,10) b c=3 more
+        whole 8 h
+            -> w [0,10) h c=2 revision=1 more
+        whole end
+            -> w [5,15) a c=2
+            -> w [5,15) b c=2
+            -> w [5,15) h c=2
+        """,
+    )

@@ -239,3 +239,42 @@ def test_stagger_windows_are_kept_like_tumbling_ones(told: Told) -> None:
             -> late w [3,13) watermark=17
         """,
     )
+
+
+def test_a_window_gives_no_row_before_its_last_millisecond(told: Told) -> None:
+    """Those that end at 10 do not while the watermark is 8, whatever is added to them; from 9 on each event tells."""
+    told(
+        """
+        w: {tumbling: 10ms, by: [user], allowed_lateness: 50ms, select: {c: count()}}
+        s: {sliding: {size: 10ms, every: 5ms}, by: [user], allowed_lateness: 50ms, select: {c: count()}}
+        g: {stagger: 10ms, by: [user], allowed_lateness: 50ms, select: {c: count()}}
+        v: {session: 5ms, by: [user], allowed_lateness: 50ms, select: {c: count()}}
+        """,
+        """
+        0 b
+        8 c
+            -> s [-5,5) b c=1 more
+            -> v [0,5) b c=1 more
+        1 b
+            -> s [-5,5) b c=2 revision=1 more
+            -> v [0,6) b c=2 revision=1 more
+        5 d
+        4 d
+            -> s [-5,5) d c=1 more
+        9 c
+            -> w [0,10) b c=2 more
+            -> w [0,10) c c=2 more
+            -> w [0,10) d c=2 more
+            -> s [0,10) b c=2 more
+            -> s [0,10) c c=2 more
+            -> s [0,10) d c=2 more
+            -> g [0,10) b c=2 more
+            -> v [4,10) d c=2 more
+        3 b
+            -> w [0,10) b c=3 revision=1 more
+            -> s [-5,5) b c=3 revision=2 more
+            -> s [0,10) b c=3 revision=1 more
+            -> g [0,10) b c=3 revision=1 more
+            -> v [0,8) b c=3 revision=2 more
+        """,
+    )

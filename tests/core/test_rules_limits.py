@@ -384,3 +384,21 @@ def test_a_record_that_would_merge_sessions_with_values_too_many_is_a_dead_lette
         """,
         bound="50ms",
     )
+
+
+def test_a_session_that_an_earlier_event_has_extended_still_ends_first(told: Told) -> None:
+    told(
+        "w: {session: 10ms, by: [user], select: {c: count()}}",
+        """
+        20 a
+        15 a
+        30 b
+        31 c
+            -> w [15,30) a c=2 early part=0
+        end
+            -> w [30,40) b c=1
+            -> w [31,41) c c=1
+        """,
+        limits=TWO_EARLY,
+        bound="40ms",
+    )

@@ -405,3 +405,53 @@ def test_sessions_that_overlap_merge_up_to_the_last_event_of_all(told: Told) -> 
         """,
         bound="100ms",
     )
+
+
+def test_where_sessions_merge_the_first_record_of_the_shard_wins_a_tie(told: Told) -> None:
+    told(
+        "w: {session: 10ms, by: [user], select: {m: 'max_by(page, n)', l: 'min_by(page, n)'}}",
+        """
+        25 a page="first" n=1
+        5 a page="second" n=1
+        15 a page="third" n=1
+        end
+            -> w [5,35) a m="first" l="first"
+        """,
+        bound="100ms",
+    )
+
+
+def test_where_cut_sessions_merge_equal_times_are_told_apart_by_the_place_in_the_shard(told: Told) -> None:
+    told(
+        """
+        w:
+          session: {gap: 10ms, max_length: 40ms}
+          by: [user]
+          select: {all: 'collect(n, 9)', f: first(n), l: last(n)}
+        """,
+        """
+        5 a n=1
+        25 a n=2
+        25 a n=3
+        5 a n=4
+        15 a n=5
+        end
+            -> w [5,35) a all=[1,4,5,2,3] f=1 l=3
+        """,
+        bound="100ms",
+    )
+
+
+def test_a_session_may_tell_of_nothing_but_its_own_time(told: Told) -> None:
+    told(
+        "w: {session: 10ms, by: [user], select: {f: min(at), l: last(at)}}",
+        """
+        20 a
+        15 a
+        30 b
+        end
+            -> w [15,30) a f="1970-01-01T00:00:00.015Z" l="1970-01-01T00:00:00.020Z"
+            -> w [30,40) b f="1970-01-01T00:00:00.030Z" l="1970-01-01T00:00:00.030Z"
+        """,
+        bound="40ms",
+    )

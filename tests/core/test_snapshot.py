@@ -228,8 +228,9 @@ def test_a_snapshot_of_another_shard_or_order_is_refused() -> None:
         Processor.restore(program, SHARD, 0, [_entry(), _entry()])
 
 
-def test_a_delta_holds_what_changed_alone() -> None:
-    processor = _stream("windows")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_delta_holds_what_changed_alone(name: str) -> None:
+    processor = _stream(name)
     base = processor.freeze([], base=True)
     assert processor.dirty_groups() == 0
     delta = processor.freeze([], base=False)

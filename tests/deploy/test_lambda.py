@@ -11,14 +11,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from consumer.sources.mapping import check_mapping
-from consumer.state.dynamodb import _KEY_SCHEMA, _KEY_TYPES
-from consumer.telemetry.emf import NAMESPACE
-from consumer.telemetry.metrics import DEFINITIONS, PREFIX
-
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "deploy" / "lambda" / "template.yaml"
-STREAM = "arn:aws:kinesis:eu-west-1:123456789012:stream/clicks"
 
 
 @pytest.fixture(scope="module")
@@ -34,35 +28,21 @@ def test_cfn_lint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, ""), done.stdout
 
 
-def test_the_function_takes_the_mapping_of_the_template(resources: Any) -> None:
-    properties = dict(resources["Function"]["Properties"]["Events"]["Stream"]["Properties"])
-    mapping = properties | {"EventSourceArn": STREAM, "StartingPosition": "TRIM_HORIZON"}
-    answer = {"EventSourceMappings": [mapping]}
-
-    class Client:
-        def list_event_source_mappings(self, *_: Any, **__: Any) -> Any:
-            return answer
-
-    check_mapping(Client(), function="f", stream_arn=STREAM, start="trim_horizon")
-    needed = {"MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "ParallelizationFactor", "FunctionResponseTypes"}
-    assert needed <= set(properties), "said plainly, not left to a default"
-
-
-def test_the_table_has_the_key_of_the_store(resources: Any) -> None:
-    properties = resources["StateTable"]["Properties"]
-    assert [dict(each) for each in properties["KeySchema"]] == _KEY_SCHEMA
-    assert [dict(each) for each in properties["AttributeDefinitions"]] == _KEY_TYPES
-    assert resources["StateTable"]["DeletionPolicy"] == "Retain"
+def test_what_moto_leaves_out_of_a_stack_is_said(resources: Any) -> None:
+    """The rest of the template is deployed: test_lambda_stack.py."""
+    function, table, queue = (resources[name]["Properties"] for name in ("Function", "StateTable", "DeadLetters"))
+    assert _text(function["Architectures"][0]) == "!Ref Architecture"
+    assert _text(function["LoggingConfig"]["LogGroup"]) == "!Ref LogGroup"
+    assert _text(resources["Mapping"]["Properties"]["Enabled"]) == "!Ref MappingEnabled"
+    assert table["SSESpecification"] == {"SSEEnabled": True}
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert queue["SqsManagedSseEnabled"] is True
+    for name in ("StateTable", "DeadLetters"):
+        assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
 
 
-def test_alarms_are_on_metrics_that_exist(resources: Any) -> None:
-    alarms = [each["Properties"] for each in resources.values() if each["Type"] == "AWS::CloudWatch::Alarm"]
-    ours = [each for each in alarms if each.get("Namespace") == NAMESPACE]
-    assert ours
-    assert len(alarms) >= 4
-    for alarm in ours:
-        assert alarm["MetricName"].removeprefix(PREFIX) in DEFINITIONS
-        assert [each["Name"] for each in alarm["Dimensions"]] == ["pipeline"]
+def _text(tagged: Any) -> str:
+    return f"{tagged.tag.value} {tagged.value}"
 
 
 @pytest.mark.deep

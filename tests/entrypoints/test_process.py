@@ -382,10 +382,12 @@ def test_usage_errors_are_told_before_anything_is_written(pipeline: Path, tmp_pa
     path = write(tmp_path / "x.jsonl", events(11, 5))
     (tmp_path / "folder").mkdir()
     write(tmp_path / "folder" / "x.jsonl", [])
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(path.read_bytes()))
     before = sorted(tmp_path.rglob("*"))
     for arguments, said in (
         ([path, tmp_path / "folder" / "x.jsonl"], "two inputs have the base name x.jsonl"),
         (["-", "-"], "two inputs have the base name stdin"),
+        ([tmp_path / "x.jsonl.gz"], "x.jsonl.gz |`, and name `-`"),
         ([tmp_path / "none"], "none cannot be read: No such file or directory"),
         ([tmp_path / "folder"], "folder is a directory"),
         ([path, "--output", path], "x.jsonl is an input"),

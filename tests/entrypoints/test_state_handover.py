@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from consumer.core.times import parse_time
 from consumer.emulator.server import Emulator
 from consumer.errors import EXIT_OK, EXIT_USAGE, FencedError, RefusedError
 from consumer.records import Position
@@ -15,7 +17,7 @@ from consumer.runtime.commit import Mode, ShardOwner
 from consumer.runtime.invocations import Invocations
 from consumer.runtime.surroundings import Surroundings
 from consumer.sources.reading import Behind
-from tests.entrypoints.state_rig import FIRST, SECOND, StateRig, World, embedded_aws, give, new_rig
+from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, StateRig, World, embedded_aws, give, new_rig
 
 Capture = pytest.CaptureFixture[str]
 
@@ -64,7 +66,7 @@ def test_open_sessions_go_from_worker_to_lambda_and_back(rig: StateRig, capsys: 
     assert said.status == EXIT_OK, said.err
     assert "runs in AWS Lambda" in said.out
     assert "fenced   2 shards" in said.out
-    assert "AT_TIMESTAMP 2026-01-01T00:02:" in said.out
+    assert "AT_TIMESTAMP 2026-01-01T00:01:" in said.out
     with pytest.raises(RefusedError, match=r"runs in AWS Lambda: .*state handover --to worker"):
         ShardOwner(before, FIRST).initialise(None)
 
@@ -128,3 +130,26 @@ def test_where_to_must_be_said(rig: StateRig, capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         give(rig, capsys, "handover")
     assert ended.value.code == EXIT_USAGE
+
+
+def test_the_mapping_may_not_start_behind_the_records_of_children_that_have_not_begun(
+    rig: StateRig, capsys: Capture
+) -> None:
+    rig.start()
+    rig.put_minutes(0, 2)
+    rig.emulator.kinesis.split_shard(rig.name, FIRST)
+    rig.put_minutes(2, 9)
+    rig.work(FIRST, ended=True)
+    rig.work(SECOND)
+    told = give(rig, capsys, "handover", "--to", "lambda").out
+    first = min(record.arrival_ms or 0 for shard in (LOW, HIGH) for record in rig.records(shard))
+    start = re.search(r"AT_TIMESTAMP (\S+Z):", told)
+    assert start is not None, told
+    assert parse_time(start[1]) <= first
+
+
+def test_the_mapping_starts_at_the_oldest_record_if_a_shard_was_never_begun(rig: StateRig, capsys: Capture) -> None:
+    rig.start()
+    rig.put_minutes(0, 2)
+    rig.work(FIRST)
+    assert "TRIM_HORIZON" in give(rig, capsys, "handover", "--to", "lambda").out

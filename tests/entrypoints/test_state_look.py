@@ -40,7 +40,7 @@ def test_every_shard_is_listed_with_its_status(rig: StateRig, capsys: Capture) -
     said = give(rig, capsys, "list")
     assert (said.status, said.err) == (EXIT_OK, "")
     title, _, header, first, second, low, high = said.out.splitlines()
-    assert title == f"Pipeline {rig.name}, generation 0, begun 2026-01-01T00:00:00.000Z"
+    assert title == f"Pipeline {rig.name}, generation 0, begun 2026-01-01T00:00:00.000Z, runs in workers"
     assert header.split()[:8] == ["shard", "status", "epoch", "commit", "position", "watermark", "age", "last"]
     state = rig.state(FIRST)
     assert state.position is not None

@@ -150,3 +150,12 @@ def test_a_reset_that_was_interrupted_is_given_again(
         rig.owner(FIRST)
     assert give(rig, capsys, "reset", "--yes").status == EXIT_OK
     assert rig.work(FIRST).mode is Mode.ACTIVE
+
+
+def test_a_pipeline_that_runs_in_lambda_needs_a_mapping_from_the_start(rig: StateRig, capsys: Capture) -> None:
+    rig.start()
+    rig.put_minutes(0, 2)
+    assert give(rig, capsys, "handover", "--to", "lambda").status == EXIT_OK
+    said = give(rig, capsys, "reset", "--yes")
+    assert "Delete the event source mapping, and make it anew with the position TRIM_HORIZON" in said.out
+    assert application(rig).runs_in == "lambda"

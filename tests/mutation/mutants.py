@@ -161,7 +161,7 @@ class _Finder:
             name = f"{name}.{node.name}".lstrip(".")
         if self._writes_code and isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
             for value in node.value.values:
-                self._keep(_name_of(node), node, self._in_strings(value))
+                self._keep(_name_of(node), None, self._in_strings(value))
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Lambda):
                 self._keep(f"{name}.<lambda>".lstrip("."), child, self._expression(child.body))
@@ -192,7 +192,8 @@ class _Finder:
         for body in _bodies(node):
             self._body(body, name)
 
-    def _keep(self, name: str, around: ast.expr | ast.stmt, changes: Iterator[_Change]) -> None:
+    def _keep(self, name: str, around: ast.expr | ast.stmt | None, changes: Iterator[_Change]) -> None:
+        """Keep changes of a statement; without one, any line of the module may make use of them."""
         text = self._text
         for change in changes:
             first, last = text.line_of(change.start), text.line_of(max(change.start, change.end - 1))
@@ -200,7 +201,7 @@ class _Finder:
             stop = len(text.source) if stop < 0 else stop
             before = text.source[begin:stop]
             after = text.source[begin : change.start] + change.text + text.source[change.end : stop]
-            lines = min(around.lineno, first), last
+            lines = (1, text.line_of(len(text.source))) if around is None else (min(around.lineno, first), last)
             changed = f"{_short(before)}  =>  {_short(after)}"
             self._found.append(
                 Mutant(self._path, name, change.kind, first, lines, change.start, change.end, change.text, changed)
@@ -212,6 +213,8 @@ class _Finder:
         match node:
             case ast.Raise(exc=ast.Name(id="NotImplementedError")):
                 return  # a declaration
+            case ast.Expr(value=ast.Call(args=[ast.JoinedStr() | ast.Constant() as text])) if self._is_remark(text):
+                return
             case ast.Expr(value=ast.Call()) | ast.Raise() | ast.Delete():
                 yield _Change("statement removed", start, end, "pass")
             case ast.Assign(targets=[ast.Attribute() | ast.Subscript(), *_]):
@@ -229,6 +232,10 @@ class _Finder:
                 yield _Change("statement removed", start, end, "pass")
             case ast.If() | ast.While() | ast.Assert():
                 yield from self._negated(node.test)
+
+    def _is_remark(self, text: ast.expr) -> bool:
+        """Tell whether code that is written is for people: a comment or a docstring."""
+        return self._writes_code and re.match(r"""f?['"](#|\"{3})""", self._text.of(text)) is not None
 
     def _negated(self, test: ast.expr) -> Iterator[_Change]:
         """Yield the opposite of a condition, unless that is what another change makes of it."""

@@ -18,10 +18,12 @@ MODULES = (
 )
 KILLERS = ("tests/core", "tests/state", "tests/runtime", "tests/sources")
 LEFT_OUT = re.compile(
-    r"_at_any_step_|runtime/test_(daemon|jars|java|launch|leftover|private|relay|supervisor|handovers)\w*\.py::"
+    r"_at_any_step_"
+    r"|state/test_store_conformance\.py::Test(Dynamo|TableAlone)::"
+    r"|runtime/test_(daemon|jars|java|launch|leftover|private|relay|supervisor|handovers)\w*\.py::"
 )
-"""Tests that die at every step in turn take long, and tell no more here than those that die at random steps; and tests
-of the daemon, which run none of this.
+"""Tests that die at every step in turn take long, and tell no more here than those that die at random steps; so do the
+stores on the embedded AWS, next to those on its fakes; and tests of the daemon run none of this.
 """
 
 HELD = {

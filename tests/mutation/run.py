@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -11,6 +12,8 @@ from functools import partial
 from random import Random
 from typing import TextIO
 
+from tests.mutation import places
+from tests.mutation.equivalents import EQUIVALENTS
 from tests.mutation.mutants import Mutant
 from tests.mutation.suite import (
     EXIT_INVALID,
@@ -26,6 +29,8 @@ from tests.mutation.suite import (
     forked,
 )
 
+NAMED = 5.0
+"""How much likelier tests kill that are named after a module."""
 PIPE_BYTES = 65536
 """What a pipe holds: more than the numbers of all tests."""
 
@@ -44,6 +49,16 @@ def sample(found: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
         picked += random.sample(its, min(whole, len(its)))
     random.shuffle(picked)
     return picked
+
+
+def _instances(functions: Sequence[str]) -> list[int]:
+    """Return which instance of its function, counted from 1, each test is."""
+    seen: Counter[str] = Counter()
+    numbers = []
+    for function in functions:
+        seen[function] += 1
+        numbers.append(seen[function])
+    return numbers
 
 
 class Run:
@@ -75,16 +90,25 @@ class Run:
             self._note(mutants[number], status, told, time.monotonic() - started)
 
     def _ordered(self, mutant: Mutant) -> list[int]:
-        """Return the tests to run: first those that have killed near by, then the quick ones; no more than allowed."""
+        """Return the tests to run, no more than allowed: first those that have killed near by, then quick ones.
+
+        Of a test with many parameters the first instances come first, so that every test has its turn.
+        Where nothing may survive all may run that run the place, so that it does not hang on how long tests took.
+        """
         suite, kills = self._suite, self._kills
         near = f"{mutant.path}::{mutant.function}"
+        covering = suite.covering(mutant)
+        instances = _instances([suite.function_of(number) for number in covering])
+        instance_of = dict(zip(covering, instances, strict=True))
 
         def worth(number: int) -> float:
-            score = 200 * kills[near, number] + 20 * kills[mutant.path, number] + 1
+            named = NAMED if suite.is_named_after(number, mutant.path) else 1
+            score = 200 * kills[near, number] + 20 * kills[mutant.path, number] + named / instance_of[number]
             return score / (suite.seconds[number] + 0.01)
 
-        left, chosen = self._seconds_max, []
-        for number in sorted(suite.covering(mutant), key=lambda number: (-worth(number), number)):
+        held = places.held(mutant.path, mutant.function) and mutant.name not in EQUIVALENTS
+        left, chosen = math.inf if held else self._seconds_max, []
+        for number in sorted(covering, key=lambda number: (-worth(number), number)):
             if suite.seconds[number] <= left:
                 left -= suite.seconds[number]
                 chosen.append(number)

@@ -158,6 +158,14 @@ class Suite:
         numbers = set().union(*(self._by_line.get((mutant.path, line), ()) for line in range(first, last + 1)))
         return sorted(number for number in numbers if number in self.seconds)
 
+    def function_of(self, number: int) -> str:
+        """Return the name of a test, whatever its parameters."""
+        return self.items[number].nodeid.partition("[")[0]
+
+    def is_named_after(self, number: int, path: str) -> bool:
+        """Tell whether a test's file has the name of a module in its own."""
+        return Path(path).stem in self.items[number].path.stem
+
     def try_mutant(self, mutant: Mutant, tests: Sequence[int], report: Callable[[int], None]) -> int:
         """Be the mutant, in a child, and run tests up to the first that fails, which is reported; return the status."""
         try:

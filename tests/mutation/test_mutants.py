@@ -92,6 +92,11 @@ def test_the_code_that_is_written_is_changed_and_so_is_what_is_filled_in() -> No
     }
 
 
+def test_remarks_that_are_written_are_not() -> None:
+    assert _made("self.line(f'# {a}')", WRITER) == _made('self.line(\'"""Say it."""\')', WRITER) == set()
+    assert _made("self.line('x = a')", WRITER) == {"pass"}
+
+
 def test_tables_of_code_are_changed() -> None:
     made = {mutant.of('T = {"a": "x < 1"}') for mutant in mutants_of('T = {"a": "x < 1"}', WRITER)}
     assert made == {'T = {"a": "x <= 1"}', 'T = {"a": "x < 2"}'}

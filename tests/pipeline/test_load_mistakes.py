@@ -512,7 +512,6 @@ def test_a_mistake(old: str, new: str, expected: list[str]) -> None:
     [
         ("tumbling: 1m", "tumbling: 1m\n    buckets: 1", "windows.views.buckets", "leave it out"),
         ("combine: false", "combine: true", "windows.views.combine", "write `combine: false`"),
-        ("  table: sg-state", "  table: sg-state\n  on_gap: continue", "state.on_gap", "write `on_gap: refuse`"),
     ],
 )
 def test_what_is_to_come_is_refused_by_name(old: str, new: str, path: str, remedy: str) -> None:

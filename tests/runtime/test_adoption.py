@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
-from typing import Any
 
 import msgspec
 import pytest
@@ -247,10 +246,6 @@ def _serve_rest(family: ChangingFamily) -> None:
     family.assert_exact()
 
 
-def _events(family: ChangingFamily, event: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, family.log.getvalue().splitlines()) if line["event"] == event]
-
-
 def test_the_first_rows_of_an_added_window_hold_what_came_after() -> None:
     family = _family("views")
     all_records = family.leases["low"].records
@@ -259,7 +254,7 @@ def test_the_first_rows_of_an_added_window_hold_what_came_after() -> None:
     family.change(["views", "total"], {})
     family.leases["low"].records = all_records
     family.serve("low")
-    (told,) = _events(family, "state_carried_over")
+    (told,) = family.told("state_carried_over")
     assert (told["shard"], told["added"], told["flushed"], told["rows"]) == ("low", ["total"], [], 0)
     last = Position.of(all_records[5])
     assert told["position"] == f"{last.sequence}:{last.sub_sequence}"
@@ -282,7 +277,7 @@ def test_a_flushed_window_has_its_rows_and_a_dropped_one_is_counted() -> None:
     assert flushed
     assert {row["window"] for row in flushed} == {"long"}
     assert all(row["final"] for row in flushed)
-    (told,) = _events(family, "groups_dropped")
+    (told,) = family.told("groups_dropped")
     assert (told["window"], told["reason"], told["groups"]) == ("total", "window_removed", 1)
     low.records = all_records
     _serve_rest(family)
@@ -316,7 +311,7 @@ def test_a_state_that_slept_through_adoptions_is_carried_over_as_was_told_at_the
     family.change(["views", "trend", "total"], {})
     low.records = all_records
     family.serve("low", end="lost")
-    assert len(_events(family, "state_carried_over")) == 1
+    assert len(family.told("state_carried_over")) == 1
     assert {row.get("window") for row in map(json.loads, family.sink.rows)} >= {"long"}
     _serve_rest(family)
 
@@ -373,7 +368,7 @@ def test_an_ended_state_stays_as_it_is_and_is_only_read() -> None:
     assert family.state("low") == before["low"].state
     family.serve("merged")
     assert family.state("merged").definitions == family.application.definitions
-    assert {told["shard"] for told in _events(family, "state_carried_over")} == {"merged"}
+    assert {told["shard"] for told in family.told("state_carried_over")} == {"merged"}
     _serve_rest(family)
 
 

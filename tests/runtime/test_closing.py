@@ -59,10 +59,6 @@ def _everybody(extra: int = 0) -> World:
     return world
 
 
-def _lines(world: World, event: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, world.log.getvalue().splitlines()) if line["event"] == event]
-
-
 def _die_while_closing(world: World) -> None:
     """Let the process die after the second commit with rows: some rows are sent, many windows are due."""
     assert world.run_until_death(_steps_until_put(2))
@@ -90,7 +86,7 @@ def test_many_windows_are_sent_in_small_commits() -> None:
     world = _everybody(extra=4)
     world.run()
     world.assert_exact()
-    rows = [line["rows"] for line in _lines(world, "committed")]
+    rows = [line["rows"] for line in world.told("committed")]
     assert max(rows) <= 6, "never more than two steps' rows are held"
     assert sum(rows) >= MANY
     assert world.checkpoint == Position.of(world.records[-1])
@@ -99,7 +95,7 @@ def test_many_windows_are_sent_in_small_commits() -> None:
 def test_the_steps_of_a_batch_are_told_as_one() -> None:
     world = _everybody(extra=4)
     world.run()
-    told = [line for line in _lines(world, "batch") if line["records"]]
+    told = [line for line in world.told("batch") if line["records"]]
     assert [line["records"] for line in told] == [len(world.records)]
     assert told[0]["bytes"] == sum(len(record.data) for record in world.records)
 
@@ -178,8 +174,8 @@ def test_what_an_idle_decision_closes_is_sent_in_small_commits_too() -> None:
     daemon._script = script()
     world.run(daemon)
     assert len(world.unique_rows()) == MANY, "at the read of the decision, the last one"
-    assert max(line["rows"] for line in _lines(world, "committed")) <= 6
-    assert len(_lines(world, "idle_advanced")) == 1
+    assert max(line["rows"] for line in world.told("committed")) <= 6
+    assert len(world.told("idle_advanced")) == 1
     world.assert_exact()
 
 
@@ -208,6 +204,6 @@ def test_an_owner_that_is_fenced_while_closing_goes_silent() -> None:
     world.run(daemon)
     assert len(world.sink.rows) <= sent + 3, "the outbox was sent again, and nothing after it"
     assert "fenced" in world.log.getvalue()
-    assert _lines(world, "batch")[-1]["records"] == 0, "what was worked through is told all the same"
+    assert world.told("batch")[-1]["records"] == 0, "what was worked through is told all the same"
     _run(world, "read", "shutdownRequested", "leaseLost")
     world.assert_exact()

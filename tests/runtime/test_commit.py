@@ -351,6 +351,29 @@ def test_a_later_checkpoint_than_the_state_is_a_gap() -> None:
     assert "ahead of the state" in _refused(world)
 
 
+def test_a_gap_is_passed_where_the_file_says_so() -> None:
+    pipeline = random_pipeline(SEED)
+    state = dataclasses.replace(pipeline.state, on_gap="continue")
+    kept = list(records(Random(SEED), 60))
+    world = World(dataclasses.replace(pipeline, state=state), kept[:20])
+    world.run()
+    world.checkpoint = Position.of(kept[30])
+    world.records = kept
+    world.run()
+    assert _state(world).position == Position.of(kept[-1])
+    (gap,) = world.told("gap_passed")
+    assert gap["counted_to"] == str(Position.of(kept[19]).sequence)
+    assert gap["goes_on"] == str(Position.of(kept[30]).sequence)
+
+
+def test_a_state_that_is_gone_is_no_gap_to_pass() -> None:
+    pipeline = random_pipeline(SEED)
+    state = dataclasses.replace(pipeline.state, on_gap="continue")
+    world = World(dataclasses.replace(pipeline, state=state), list(records(Random(SEED), 60)))
+    world.checkpoint = Position.of(world.records[10])
+    assert "no state for it" in _refused(world)
+
+
 def test_a_parked_shard_answers_and_does_nothing() -> None:
     world = _world()
     world.application = Application(0, 0, (), world.program.definitions, 1)

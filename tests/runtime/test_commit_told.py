@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from random import Random
-from typing import Any
 
 import msgspec
 import pytest
@@ -51,11 +49,6 @@ def _world() -> SlowWorld:
     return SlowWorld(random_pipeline(11), records(Random(11), 60))
 
 
-def _told(world: World, event: str) -> list[dict[str, Any]]:
-    lines = map(json.loads, world.log.getvalue().splitlines())
-    return [line for line in lines if line["event"] == event]
-
-
 def _state(world: World, shard: str = SHARD) -> ShardState:
     claim = MemoryStore(world.memory).read(shard)
     assert claim is not None
@@ -74,7 +67,7 @@ def _initialised(world: World, shard: str = SHARD) -> tuple[ShardOwner, Surround
 def test_a_start_is_told_with_what_it_found_and_how_long_it_took() -> None:
     world = _world()
     _initialised(world)
-    (told,) = _told(world, "shard_initialised")
+    (told,) = world.told("shard_initialised")
     assert told["started"] == "empty"
     assert (told["epoch"], told["commit_no"], told["groups"], told["position"]) == (1, 0, 0, None)
     assert told["seconds"] == STEP_SECONDS * len(world.steps)
@@ -86,7 +79,7 @@ def test_a_start_from_what_is_stored_is_told_so() -> None:
     world.run(FakeDaemon(world, end="lost"))
     stored = _state(world)
     owner, _ = _initialised(world)
-    told = _told(world, "shard_initialised")[-1]
+    told = world.told("shard_initialised")[-1]
     assert told["started"] == "resumed"
     assert (told["epoch"], told["commit_no"]) == (2, stored.commit_no)
     assert told["groups"] == sum(owner.processor.open_groups().values()) > 0
@@ -99,7 +92,7 @@ def test_a_child_tells_that_it_has_inherited() -> None:
     family = SlowFamily(random_pipeline(11), list(records(Random(11), 60)))
     for shard in ("low", "high", "merged"):
         family.serve(shard)
-    assert [told["started"] for told in _told(family, "shard_initialised")] == ["empty", "empty", "inherited"]
+    assert [told["started"] for told in family.told("shard_initialised")] == ["empty", "empty", "inherited"]
 
 
 @pytest.mark.parametrize("inline_max_bytes", [8192, 0])
@@ -110,7 +103,7 @@ def test_commits_tell_their_size_what_is_stored_and_how_long_they_took(
     monkeypatch.setattr(commit, "SMALL_STATE_GROUPS", 0 if inline_max_bytes == 0 else 1000)
     world = _world()
     world.run(FakeDaemon(world, end="lost"))
-    commits, deliveries = _told(world, "committed"), _told(world, "delivered")
+    commits, deliveries = world.told("committed"), world.told("delivered")
     assert [told["commit_no"] for told in commits] == list(range(len(commits)))
     assert sum(told["rows"] for told in commits) == sum(told["rows"] for told in deliveries) == len(world.sink.rows)
     calls = 1 if inline_max_bytes else 2

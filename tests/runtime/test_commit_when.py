@@ -66,8 +66,7 @@ class Shard:
         return claim.state
 
     def told(self, event: str) -> list[dict[str, Any]]:
-        lines = map(json.loads, self.world.log.getvalue().splitlines())
-        return [line for line in lines if line["event"] == event]
+        return self.world.told(event)
 
 
 def _record(sequence: int, time: int, user: str) -> Record:

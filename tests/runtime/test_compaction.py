@@ -110,6 +110,8 @@ def _entries(*sizes: int) -> tuple[Entry, ...]:
         ((5, 5, 5), 0),
         ((5, 5, 5, 5), 4),
         ((100, 5, 5, 5), 0),
+        ((16, 5, 5, 5), 0),
+        ((15, 5, 5, 5), 4),
         ((100, 5, 5, 5, 5), 4),
         ((100, 50, 20, 10, 5), 0),
         ((100, 50, 20, 10, 10), 0),
@@ -127,6 +129,12 @@ def test_a_crowded_manifest_is_merged_whatever_its_sizes() -> None:
     sizes = [2**number for number in range(CROWDED, 0, -1)]
     assert due(_entries(*sizes[1:])) == ()
     assert len(due(_entries(*sizes))) == RUN_MIN
+
+
+def test_of_the_smallest_neighbours_those_are_merged_that_are_not_being_merged_already() -> None:
+    entries = _entries(1, 1, 5, 5)
+    for merging, place in (((), 0), (entries[:1], 1), (entries[1:2], 2), (entries[:3], 0), (entries, 0)):
+        assert compaction._cheapest_pair(entries, merging) == place
 
 
 @pytest.mark.parametrize(("base", "growth"), [(10**6, 1.0), (10**6, 0.3), (10, 1.0), (10**4, 0.0)])

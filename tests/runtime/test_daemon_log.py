@@ -67,6 +67,14 @@ def test_other_lines_are_taken_as_they_are() -> None:
     assert parse(b'{"level": 3}\n').logger == daemon_log.PLAIN_LOGGER
 
 
+def test_the_contents_of_a_broken_packet_are_kept_out() -> None:
+    line = json.loads(encoded("Unexpected exception during deaggregation, record was:\nPKS:\nuser-1\n"))
+    line |= {"loggerName": daemon_log.DEAGGREGATION, "throwable": {"className": "E", "message": "user-1"}}
+    found = parse(json.dumps(line).encode())
+    assert found.message == "Unexpected exception during deaggregation, record was:"
+    assert "user-1" not in str(found)
+
+
 def test_long_texts_are_cut() -> None:
     assert len(parse(b"x" * 100_000).message) <= 1001
     assert len(parse(encoded("x" * 100_000)).message) <= 1001

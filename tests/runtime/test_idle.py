@@ -149,10 +149,6 @@ def _windows(world: World) -> list[str]:
     return [json.loads(row)["window"] for row in world.unique_rows().values()]
 
 
-def _lines(world: World, event: str) -> list[dict[str, Any]]:
-    return [line for line in map(json.loads, world.log.getvalue().splitlines()) if line["event"] == event]
-
-
 def _stored(world: World) -> Processor:
     claim = MemoryStore(world.memory).read(SHARD)
     assert claim is not None
@@ -196,7 +192,7 @@ def test_an_event_that_comes_after_a_decision_is_late_by_it() -> None:
 
 
 def _commits(world: World) -> int:
-    return len(_lines(world, "committed"))
+    return len(world.told("committed"))
 
 
 def test_a_shard_without_open_windows_decides_and_commits_nothing() -> None:
@@ -231,7 +227,7 @@ def test_a_clock_behind_the_events_decides_nothing() -> None:
     world = _world(-3600)
     _hear(world, "all", _silent(world, 300), *STOP)
     assert world.decisions == []
-    assert _lines(world, "idle_advanced") == []
+    assert world.told("idle_advanced") == []
 
 
 def test_never_closes_nothing() -> None:
@@ -271,16 +267,16 @@ def test_a_fenced_owner_decides_nothing() -> None:
         yield FakeDaemon(world).batch([])
 
     _hear(world, "all", fence(), _silent(world, 25), "leaseLost")
-    assert _lines(world, "fenced")
-    assert not _lines(world, "idle_advanced")
+    assert world.told("fenced")
+    assert not world.told("idle_advanced")
 
 
 def test_a_parked_owner_decides_nothing() -> None:
     world = _world(4000)
     world.checkpoint = Position.of(world.records[0])
     _hear(world, _silent(world, 200), "leaseLost")
-    assert _lines(world, "shard_refused")
-    assert not _lines(world, "idle_advanced")
+    assert world.told("shard_refused")
+    assert not world.told("idle_advanced")
 
 
 # -- deaths
@@ -295,13 +291,13 @@ def test_a_decision_that_no_commit_holds_is_taken_anew() -> None:
         with suppress(Died):
             _hear(world, "all", _silent(world, 62), *STOP)
         world.die_at = None
-        undone = _lines(world, "idle_advanced") if not world.decisions else []
+        undone = world.told("idle_advanced") if not world.decisions else []
         assert not undone or not _windows(world)
         world.clock.seconds += 0.777
         _hear(world, "all", _silent(world, 62), *STOP)
         world.assert_exact()
         assert len(world.decisions) == 1
-        watermarks = [line["watermark"] for line in _lines(world, "idle_advanced")]
+        watermarks = [line["watermark"] for line in world.told("idle_advanced")]
         assert len(set(watermarks)) == len(watermarks)
         taken_again += len(undone)
     assert taken_again

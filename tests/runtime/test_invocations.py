@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from random import Random
+from typing import Literal
 
 import msgspec
 import pytest
@@ -26,12 +27,21 @@ TIMEOUT_MS = 60_000
 class Account(Family):
     """A family whose shards a mapping delivers: nobody says when one has ended."""
 
-    def __init__(self, seed: int, count: int = 60, *, idle_after_ms: int | None = 12_000) -> None:
+    def __init__(
+        self,
+        seed: int,
+        count: int = 60,
+        *,
+        idle_after_ms: int | None = 12_000,
+        on_gap: Literal["refuse", "continue"] = "refuse",
+    ) -> None:
         pipeline = random_pipeline(seed)
         events = dataclasses.replace(pipeline.events, idle_after_ms=idle_after_ms)
-        super().__init__(dataclasses.replace(pipeline, events=events), list(records(Random(seed), count)))
+        state = dataclasses.replace(pipeline.state, on_gap=on_gap)
+        super().__init__(dataclasses.replace(pipeline, events=events, state=state), list(records(Random(seed), count)))
         self.delivered = dict.fromkeys(ORIGINS, 0)
         self.portions_left: int | None = None
+        self.gone = ""
         self.container = self.new_container()
 
     def new_container(self) -> Invocations:
@@ -40,6 +50,8 @@ class Account(Family):
     def behind(self, shard: str, position: Position | None, hash_range: HashRange) -> Behind:
         self.step("before read")
         assert hash_range == ORIGINS[shard].hash_range
+        if shard == self.gone:
+            raise RefusedError(f"{shard} is no longer in the stream")
         left = [Position.of(each) for each in self.leases[shard].records]
         first = next((each for each in left if position is None or each > position), None)
         return Behind(first, ended=first is None and shard not in GENERATIONS[-1])
@@ -186,6 +198,40 @@ def test_a_gap_is_refused_and_nothing_is_counted() -> None:
     account.assert_exact()
 
 
+def test_a_container_that_had_the_batch_before_looks_for_a_gap_too() -> None:
+    account = Account(5)
+    account.invoke("low", account.batch("low", 4))
+    account.delivered["low"] += 2
+    account.clock.seconds += 60
+    with pytest.raises(RefusedError, match="was never delivered"):
+        account.container.batch("low", account.batch("low", 4))
+
+
+def test_no_batch_is_asked_about_that_follows_at_once() -> None:
+    account = Account(5)
+    account.invoke("low", account.batch("low", 4))
+    account.steps.clear()
+    account.invoke("low", account.batch("low", 4))
+    assert "before read" not in account.steps
+    account.clock.seconds += 60
+    account.invoke("low", account.batch("low", 4))
+    assert "before read" in account.steps
+
+
+def test_a_gap_is_passed_where_the_file_says_so() -> None:
+    account = Account(5, on_gap="continue")
+    account.invoke("low", account.batch("low", 4))
+    before = account.state("low").position
+    account.delivered["low"] += 2
+    batch = account.batch("low", 4)
+    assert account.new_container().batch("low", batch) is None
+    assert account.state("low").position == Position.of(batch[-1])
+    assert before is not None
+    (gap,) = account.told("gap_passed")
+    assert (gap["shard"], gap["counted_to"]) == ("low", str(before.sequence))
+    assert gap["goes_on"] == batch[0].sequence_number
+
+
 def test_a_shard_whose_first_records_were_not_delivered_is_refused() -> None:
     account = Account(5)
     account.delivered["low"] = 3
@@ -272,6 +318,28 @@ def test_a_tick_closes_the_windows_of_a_shard_with_nothing_left_to_read() -> Non
         assert account.container.tick() == 0, "nothing is open"
         assert account.state(shard) == after
     assert any(rows_of), "some windows had no row yet"
+
+
+def test_a_shard_that_is_refused_keeps_no_other_from_the_tick() -> None:
+    for gone, other in (GENERATIONS[-1], GENERATIONS[-1][::-1]):
+        account = next(each for each, _ in _open_accounts() if None not in _due(each))
+        account.gone = gone
+        account.clock.seconds += 10**9
+        with pytest.raises(RefusedError, match=f"{gone} is no longer in the stream"):
+            account.container.tick()
+        assert account.state(gone).due_ms is not None
+        assert account.state(other).due_ms is None
+
+
+def _due(account: Account) -> set[int | None]:
+    claims = [account.memory.items.get(shard) for shard in GENERATIONS[-1]]
+    return {None if claim is None or claim.state is None else claim.state.due_ms for claim in claims}
+
+
+def test_nothing_is_kept_in_memory_of_shards_that_have_ended() -> None:
+    account = Account(11)
+    account.deliver_all()
+    assert account.container._warm.keys() == set(GENERATIONS[-1])
 
 
 def test_a_backlog_is_not_made_late_by_a_tick() -> None:

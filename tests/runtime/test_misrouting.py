@@ -44,8 +44,7 @@ class Rig:
             self.tasks.pop(0)()
 
     def told(self) -> list[dict[str, Any]]:
-        lines = map(json.loads, self.world.log.getvalue().splitlines())
-        return [line for line in lines if line["event"] == "stream_misroutes"]
+        return self.world.told("stream_misroutes")
 
 
 def test_nothing_is_asked_while_no_record_is_misrouted() -> None:

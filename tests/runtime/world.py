@@ -229,6 +229,10 @@ class World:
             assert unique.setdefault(row_id, row) == row, "one id, two contents"
         return unique
 
+    def told(self, event: str) -> list[dict[str, Any]]:
+        """Return the log's lines of an event."""
+        return [line for line in map(json.loads, self.log.getvalue().splitlines()) if line["event"] == event]
+
     def assert_exact(self) -> None:
         """Every row of the recount is there once, with its bytes, and nothing else."""
         expected = reference(self.program.pipeline, SHARD, 0, self.inputs(), window_hash)

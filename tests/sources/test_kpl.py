@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from hashlib import md5
 
@@ -104,3 +106,8 @@ def test_a_key_that_is_not_in_the_table_ends_the_packet_there() -> None:
 def test_a_key_that_is_no_utf_8_is_read_all_the_same() -> None:
     data = with_digest(b"\x0a\x01\xff\x1a\x05\x08\x00\x1a\x01x")
     assert [each.partition_key for each in unpack(data)] == ["\N{REPLACEMENT CHARACTER}"]
+
+
+def test_a_cold_start_does_not_import_what_only_packets_need() -> None:
+    code = "import sys, consumer.entrypoints.lambda_handler; sys.exit('google.protobuf' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

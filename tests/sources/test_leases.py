@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from consumer.emulator.server import Emulator
 from consumer.errors import RetryableError, SetupError
 from consumer.sources.kinesis import ShardInfo
-from consumer.sources.leases import OWNER_INDEX, accept, leave, prepare, read, release, release_leader
+from consumer.sources.leases import OWNER_INDEX, accept, inherit, leave, prepare, read, release, release_leader
 
 SHARDS = [
     ShardInfo("shardId-000000000000", None, None, ("0", "99"), closed=False),
@@ -256,3 +256,127 @@ def test_a_lease_that_was_being_handed_over_is_taken_by_who_comes_back(dynamodb:
     assert (taken.owner, taken.from_owner) == ("worker-0", None)
     assert taken.counter == before[SHARDS[1].id].counter + 1, "who hands it over cannot renew it any more"
     assert accept(dynamodb, application, "worker-0") == 0
+
+
+PARENTS = [
+    ShardInfo("shardId-000000000000", None, None, ("0", "99"), closed=True),
+    ShardInfo("shardId-000000000001", None, None, ("100", "199"), closed=True),
+]
+LOW = ShardInfo("shardId-000000000002", "shardId-000000000000", None, ("0", "49"), closed=False)
+HIGH = ShardInfo("shardId-000000000003", "shardId-000000000000", None, ("50", "99"), closed=False)
+MERGED = ShardInfo("shardId-000000000004", PARENTS[0].id, PARENTS[1].id, ("0", "199"), closed=False)
+
+CHILD_OF_THE_DAEMON: dict[str, Any] = {
+    "leaseKey": {"S": LOW.id},
+    "leaseCounter": {"N": "0"},
+    "ownerSwitchesSinceCheckpoint": {"N": "0"},
+    "checkpoint": {"S": "TRIM_HORIZON"},
+    "checkpointSubSequenceNumber": {"N": "0"},
+    "parentShardId": {"SS": ["shardId-000000000000"]},
+    "startingHashKey": {"S": "0"},
+    "endingHashKey": {"S": "49"},
+}
+"""As KCL 3.1.3 writes it when it has read the parent to its end; the leader then gives it an owner."""
+
+
+def end(dynamodb: Any, application: str, *shards: ShardInfo) -> None:
+    """Note the ends of shards, as the daemon does."""
+    for shard in shards:
+        dynamodb.update_item(
+            TableName=application,
+            Key={"leaseKey": {"S": shard.id}},
+            UpdateExpression="SET checkpoint = :end",
+            ExpressionAttributeValues={":end": {"S": "SHARD_END"}},
+        )
+
+
+def test_children_of_a_shard_that_is_still_read_are_taken_before_the_daemon_writes_them(
+    dynamodb: Any, application: str
+) -> None:
+    prepare(dynamodb, application, PARENTS, "worker-0", None)
+    before = rows(dynamodb, application)
+    assert inherit(dynamodb, application, "worker-0", [*PARENTS, LOW, HIGH]) == 2
+    after = rows(dynamodb, application)
+    assert after.pop(LOW.id) == CHILD_OF_THE_DAEMON | {"leaseOwner": {"S": "worker-0"}}
+    assert after.pop(HIGH.id)["startingHashKey"] == {"S": "50"}
+    assert after == before
+    assert inherit(dynamodb, application, "worker-0", [*PARENTS, LOW, HIGH]) == 0
+
+
+def test_a_child_row_that_is_nobody_s_is_taken_as_the_leader_gives_it(dynamodb: Any, application: str) -> None:
+    prepare(dynamodb, application, PARENTS, "worker-0", None)
+    end(dynamodb, application, *PARENTS)
+    dynamodb.put_item(TableName=application, Item=CHILD_OF_THE_DAEMON)
+    assert inherit(dynamodb, application, "worker-0", [*PARENTS, LOW]) == 1
+    assert rows(dynamodb, application)[LOW.id] == CHILD_OF_THE_DAEMON | {
+        "leaseOwner": {"S": "worker-0"},
+        "leaseCounter": {"N": "1"},
+    }
+
+
+def test_a_child_that_somebody_has_is_left_to_them(dynamodb: Any, application: str) -> None:
+    prepare(dynamodb, application, PARENTS, "worker-0", None)
+    taken = CHILD_OF_THE_DAEMON | {"leaseOwner": {"S": "worker-1"}, "leaseCounter": {"N": "7"}}
+    dynamodb.put_item(TableName=application, Item=taken)
+    assert inherit(dynamodb, application, "worker-0", [*PARENTS, LOW]) == 0
+    assert rows(dynamodb, application)[LOW.id] == taken
+
+
+def test_the_row_of_a_child_is_never_written_again(dynamodb: Any, application: str) -> None:
+    """The daemon has written it before it told the parent's end; if it is missing, the shard is done with."""
+    prepare(dynamodb, application, PARENTS, "worker-0", None)
+    end(dynamodb, application, *PARENTS)
+    assert inherit(dynamodb, application, "worker-0", [*PARENTS, LOW, MERGED]) == 0
+    assert set(rows(dynamodb, application)) == {shard.id for shard in PARENTS}
+
+
+def test_children_are_taken_by_who_has_all_their_parents(dynamodb: Any, application: str) -> None:
+    prepare(dynamodb, application, PARENTS[:1], "worker-0", None)
+    everything = [*PARENTS, LOW, MERGED]
+    assert inherit(dynamodb, application, "worker-1", everything) == 0
+    prepare(dynamodb, application, PARENTS[1:], "worker-1", None)
+    end(dynamodb, application, PARENTS[0])
+    assert inherit(dynamodb, application, "worker-0", everything) == 0
+    assert inherit(dynamodb, application, "worker-1", everything) == 0
+
+
+def test_one_parent_that_has_ended_does_not_keep_a_merged_shard_from_being_taken(
+    dynamodb: Any, application: str
+) -> None:
+    prepare(dynamodb, application, PARENTS, "worker-0", None)
+    end(dynamodb, application, PARENTS[0])
+    assert inherit(dynamodb, application, "worker-0", [*PARENTS, MERGED]) == 1
+    assert sorted(rows(dynamodb, application)[MERGED.id]["parentShardId"]["SS"]) == [parent.id for parent in PARENTS]
+
+
+class Meanwhile:
+    """A client before whose writes somebody else does something."""
+
+    def __init__(self, client: Any, before: Callable[[], object]) -> None:
+        self._client = client
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("put_item", "update_item"):
+            self._before()
+        return getattr(self._client, name)
+
+
+def test_who_takes_or_writes_a_child_meanwhile_keeps_it(dynamodb: Any, application: str) -> None:
+    prepare(dynamodb, application, PARENTS, "worker-0", None)
+    theirs = CHILD_OF_THE_DAEMON | {"leaseOwner": {"S": "worker-1"}}
+    meanwhile = Meanwhile(dynamodb, lambda: dynamodb.put_item(TableName=application, Item=theirs))
+    assert inherit(meanwhile, application, "worker-0", [*PARENTS, LOW]) == 0
+    assert rows(dynamodb, application)[LOW.id] == theirs
+    dynamodb.put_item(TableName=application, Item=CHILD_OF_THE_DAEMON)
+    assert inherit(meanwhile, application, "worker-0", [*PARENTS, LOW]) == 0
+    assert rows(dynamodb, application)[LOW.id] == theirs
+    dynamodb.put_item(TableName=application, Item=CHILD_OF_THE_DAEMON)
+    key = {"leaseKey": {"S": LOW.id}}
+    gone = Meanwhile(dynamodb, lambda: dynamodb.delete_item(TableName=application, Key=key))
+    assert inherit(gone, application, "worker-0", [*PARENTS, LOW]) == 0
+    assert LOW.id not in rows(dynamodb, application)
+
+
+def test_without_a_lease_table_there_is_nothing_to_inherit(dynamodb: Any, application: str) -> None:
+    assert inherit(dynamodb, application, "worker-0", [*PARENTS, LOW]) == 0

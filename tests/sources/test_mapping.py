@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -43,12 +44,23 @@ def check(*mappings: dict[str, Any], start: str | None = "trim_horizon", code: s
     check_mapping(Client(*mappings, code=code), function="fn", stream_arn=STREAM, start=start)
 
 
+def starting_at(seconds: int) -> dict[str, Any]:
+    time = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return {"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": time}
+
+
+@pytest.mark.parametrize("wrong", [starting_at(1_699_999_999), {"StartingPosition": "AT_TIMESTAMP"}])
+def test_a_mapping_that_starts_at_another_time_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SetupError, match="StartingPositionTimestamp must be 1700000000"):
+        check(RIGHT | wrong, start="1700000000000")
+
+
 def test_the_right_mapping_is_taken_among_those_of_other_streams() -> None:
     check({**RIGHT, "EventSourceArn": STREAM + "-2", "MaximumRetryAttempts": 3}, RIGHT)
     check(RIGHT | {"EventSourceArn": STREAM + "/consumer/c:1"})
     check({key: RIGHT[key] for key in ("EventSourceArn", "FunctionResponseTypes", "StartingPosition")})
     check(RIGHT | {"StartingPosition": "LATEST"}, start="latest")
-    check(RIGHT | {"StartingPosition": "AT_TIMESTAMP"}, start="1700000000000")
+    check(RIGHT | starting_at(1_700_000_000), start="1700000000000")
     check(RIGHT | {"StartingPosition": "LATEST"}, start=None)
 
 

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from consumer.core.counts import Counts
-from consumer.errors import DaemonError, RefusedError, RetryableError
+from consumer.errors import DaemonError, RefusedError, RetryableError, SetupError
 from consumer.records import Position
 from consumer.sinks.base import DeliveryObserver
 from consumer.telemetry.adoption_events import AdoptionEvents
@@ -22,6 +22,7 @@ from consumer.telemetry.health import Activity
 from consumer.telemetry.invocation_events import InvocationEvents
 from consumer.telemetry.metrics import DEFINITIONS, Metrics
 from consumer.telemetry.shards import REPEAT_SECONDS, Batch
+from consumer.telemetry.start_events import StartEvents
 from tests.telemetry.told import START_MS, Told
 
 DOCS = Path(__file__).parents[2] / "docs" / "logs.md"
@@ -116,6 +117,7 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "worker_stopping": lambda t: t.worker_stopping(reason="SIGTERM"),
     "worker_stopped": lambda t: t.worker_stopped(status=0),
     "failed": lambda t: t.failed(error=DaemonError("ended with status 1"), shard=SHARD),
+    "gap_passed": lambda t: t.gap_passed(shard=SHARD, counted_to=Position(5, 0), goes_on=Position(9, 0)),
     "epoch_churn": lambda t: t.epoch_churn(shard=SHARD, claims=5, within_seconds=300.0, wait_seconds=1.5),
     "stream_misroutes": lambda t: t.stream_misroutes(
         shard=SHARD, records=7, cause=Misrouting.UNKNOWN, error=RetryableError("throttled")
@@ -123,6 +125,8 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "stream_ignores_keys": lambda t: t.stream_ignores_keys(stream="clicks"),
     "daemon_started": lambda t: t.daemon_started(pid=4_711, java_version="25.0.2"),
     "daemon_initialised": lambda t: t.daemon_initialised(seconds=4.25),
+    "class_archive_made": lambda t: t.class_archive_made(size_bytes=73_000_000, seconds=14.25),
+    "class_archive_not_made": lambda t: t.class_archive_not_made(error=SetupError("no memory")),
     "daemon_log": lambda t: t.daemon_log(level="WARN", logger="a.B", message="hm", extra={"thread": "main"}),
     "daemon_ended": lambda t: t.daemon_ended(status=0, expected=True),
     "shard_initialised": shard_initialised,
@@ -185,7 +189,10 @@ def documented() -> dict[str, tuple[str, set[str]]]:
 def test_the_page_lists_every_event() -> None:
     assert set(documented()) == set(EVENTS) | WRITTEN_ELSEWHERE
     methods = {
-        name for name in (*vars(Telemetry), *vars(AdoptionEvents), *vars(InvocationEvents)) if not name.startswith("_")
+        name
+        for kind in (Telemetry, AdoptionEvents, InvocationEvents, StartEvents)
+        for name in vars(kind)
+        if not name.startswith("_")
     }
     assert methods - set(EVENTS) == {"activity", "delivery"}, "an event without a test"
 

@@ -45,6 +45,7 @@ API = {
     "restore_duration_seconds": "stream",
     "fenced_total": "stream",
     "epoch_churn_total": "stream",
+    "gaps_total": "stream",
     "epoch": "stream shard",
     "checkpoint_age_seconds": "stream shard",
     "sink_rows_total": "stream sink result",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from consumer.errors import EXIT_USAGE, StreamgaugeError
 from consumer.pipeline.durations import parse_duration
 from consumer.pipeline.model import Name, Pipeline, Type, Window
 from consumer.records import hash_key
+
+_MILLISECONDS = re.compile(r"-?[0-9]{1,15}")
+_NUMBER = re.compile(r"[0-9]{1,12}")
 
 Value = str | int | float | bool | None
 """As rows have it: a timestamp is text."""
@@ -70,7 +74,7 @@ def ask(
 
 
 def _shard(shard: str | None) -> str | None:
-    return f"shardId-{int(shard):012d}" if shard is not None and shard.isdigit() else shard
+    return f"shardId-{int(shard):012d}" if shard is not None and _NUMBER.fullmatch(shard) else shard
 
 
 def _key(window: Window, text: str | None) -> dict[str, Value]:
@@ -147,7 +151,12 @@ def _float(text: str) -> float:
 
 
 def _timestamp(text: str) -> str:
-    return format_time(int(text) if text.lstrip("-").isdigit() else parse_time(text))
+    return format_time(_epoch_ms(text))
+
+
+def _epoch_ms(text: str) -> int:
+    """Read ISO-8601 text or an integer of milliseconds; 15 digits reach beyond the last year that a text can say."""
+    return int(text) if _MILLISECONDS.fullmatch(text) else parse_time(text)
 
 
 _READ: Mapping[Type, Any] = {
@@ -162,7 +171,7 @@ _READ: Mapping[Type, Any] = {
 def _time(text: str, option: str) -> int:
     """Return epoch milliseconds of ISO-8601 text or an integer of milliseconds."""
     try:
-        return int(text) if text.lstrip("-").isdigit() else parse_time(text)
+        return _epoch_ms(text)
     except TimeError as error:
         raise QuestionError(f"{option} {text!r}: {error}. Say an ISO-8601 time or epoch milliseconds") from error
 

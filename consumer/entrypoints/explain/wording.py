@@ -9,6 +9,8 @@ from consumer.entrypoints.explain.question import key_text
 from consumer.entrypoints.state.wording import columns, counted
 
 _LATE_SHOWN = 20
+_EXACT = "a row that was sent is the one above, id and bytes"
+_EXACT_SO_FAR = "these are all records that have been counted so far"
 _RECORD_COLUMNS = ("shard", "sequence number", "sub", "event time", "arrival")
 
 
@@ -37,7 +39,8 @@ def _part(part: Mapping[str, Any], window: str) -> Iterator[str]:
         yield f"           {more} of any group came late for {window} behind what was read: say --late-for"
     yield from _read(part["read"])
     if part["exact"]:
-        yield "  exact    a row that was sent is the one above, id and bytes"
+        sent = any(row["emitted"] for window in part["windows"] for row in window["rows"])
+        yield f"  exact    {_EXACT if sent else _EXACT_SO_FAR}"
     for reason in part["reasons"]:
         yield f"  UNSURE   {reason}"
 

@@ -30,6 +30,9 @@ from consumer.sources.file import InputError, LineSource, Readable, batches
 BATCH_SIZE = 1_000
 STDIN = "-"
 STDIN_SHARD = "stdin"
+_COMPRESSED = {b"\x1f\x8b": "gzip -dc", b"\x28\xb5\x2f\xfd": "zstd -dc"}
+"""How files begin that are compressed, and what gives their content."""
+_MAGIC_BYTES_MAX = max(map(len, _COMPRESSED))
 _GENERATION = 0
 """Nothing is stored here, so nothing is ever reset."""
 
@@ -198,8 +201,19 @@ def _input(name: str) -> _Input:
         raise UsageError(f"{name} is a directory: name its files")
     if not os.access(path, os.R_OK):
         raise UsageError(f"{name} cannot be read: Permission denied")
+    if stat.S_ISREG(mode):
+        _refuse_compressed(path)
     # The name goes into rows, which are UTF-8; a file's name is any bytes.
     return _Input(os.fsencode(path.name).decode(errors="replace"), path)
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Refuse a file that is compressed as a whole: each of its lines would be a dead letter."""
+    with path.open("rb") as file:
+        head = file.read(_MAGIC_BYTES_MAX)
+    for magic, command in _COMPRESSED.items():
+        if head.startswith(magic):
+            raise UsageError(f"{path} is compressed as a whole: give its lines by `{command} {path} |`, and name `-`")
 
 
 def _check_not_read(written: str | None, inputs: Sequence[_Input]) -> None:

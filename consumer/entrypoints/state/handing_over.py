@@ -7,6 +7,7 @@ A crash in between is harmless: give the command again. No window is lost, for t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import msgspec
@@ -15,7 +16,11 @@ from consumer.core.times import format_time
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import counted
 from consumer.errors import EXIT_OK, RefusedError
-from consumer.state.base import RunsIn
+from consumer.runtime.surroundings import RUNNERS
+from consumer.state.base import Application, Claim, RunsIn
+
+_ARRIVAL_SKEW_MS = 60_000
+"""How far the times of arrival of one record and the next may be out of order, and more."""
 
 
 def hand_over(site: Site, to: RunsIn) -> int:
@@ -28,15 +33,27 @@ def hand_over(site: Site, to: RunsIn) -> int:
     fenced = [shard for shard, claim in claims.items() if not claim.retired]
     for shard in fenced:
         site.tried(partial(site.store.claim, shard))
-    site.tell(f"Pipeline {site.pipeline.name} runs in {'AWS Lambda' if to == 'lambda' else 'workers'} from here on.")
+    site.tell(f"Pipeline {site.pipeline.name} runs in {RUNNERS[to]} from here on.")
     site.tell(f"  fenced   {counted(len(fenced), 'shard')}: whoever had one commits nothing more")
-    arrivals = [claim.state.last_arrival_ms for claim in claims.values() if claim.state and not claim.state.ended]
-    known = [each for each in arrivals if each is not None]
     if to == "worker":
         site.tell("Delete the event source mapping, or disable it, then start the workers: what is counted they skip.")
-    elif known and len(known) == len(arrivals):
-        start = format_time(min(known))
+    elif (start_ms := _unread_from_ms(before, claims)) is not None:
+        start = format_time(start_ms)
         site.tell(f"Stop the workers. The mapping may start AT_TIMESTAMP {start}: what is counted is skipped.")
     else:
         site.tell("Stop the workers. The mapping must start at TRIM_HORIZON: what is counted is skipped.")
     return EXIT_OK
+
+
+def _unread_from_ms(application: Application, claims: Mapping[str, Claim]) -> int | None:
+    """Return a time after which all arrived that is not counted; None if it is not known of a shard.
+
+    A shard that was never begun has parents that were, or is a root. Ended shards count until their children have
+    begun: those begin where they ended.
+    """
+    states = [claim.state for claim in claims.values() if claim.state]
+    arrivals = [state.last_arrival_ms for state in states if state.last_arrival_ms is not None]
+    begun = [shard for shard, claim in claims.items() if claim.state or claim.retired]
+    if not states or len(arrivals) < len(states) or not set(application.roots) <= set(begun):
+        return None
+    return min(arrivals) - _ARRIVAL_SKEW_MS

@@ -26,7 +26,7 @@ from consumer.core.processor import Processor
 from consumer.entrypoints.beginning import start_seconds
 from consumer.entrypoints.state import files
 from consumer.entrypoints.state.reading import restore
-from consumer.entrypoints.state.resetting import replace_application
+from consumer.entrypoints.state.resetting import how_to_go_on, replace_application
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import counted, status_of, time_text
 from consumer.errors import EXIT_OK, CorruptStateError, RefusedError
@@ -277,7 +277,7 @@ def _tell(site: Site, export: _Export, new: Application, objects: int, size_byte
     site.tell(f"  leases   table {site.pipeline.worker.application}: set to the start")
     site.tell(f"  objects  {objects:,} of earlier generations deleted, {size_in_words(size_bytes)}")
     site.tell(
-        "Start the workers: they are given the stream from its start, skip what the states have counted, and go on.\n"
+        f"{how_to_go_on(site, new)}: the stream is given from its start, and what the states have counted is skipped.\n"
         "Rows from here on have ids of the new generation: windows that ended after the export was made, and whose\n"
         "rows the old generation has sent, are sent again under other ids."
     )

@@ -24,6 +24,7 @@ from consumer.pipeline.definitions import definitions_hash, definitions_text
 from consumer.pipeline.differences import differences
 from consumer.pipeline.wording import size_in_words
 from consumer.runtime import clock
+from consumer.runtime.surroundings import RUNNERS
 from consumer.sources.leases import Lease
 from consumer.state.base import Application, Claim
 
@@ -62,6 +63,7 @@ def _facts(site: Site) -> dict[str, Any]:
         "pipeline": site.pipeline.name,
         "stream": site.pipeline.source.stream,
         "generation": application.generation,
+        "runs_in": application.runs_in,
         "started": time_text(application.started_at_ms),
         "roots": application.roots,
         "definitions": application.definitions,
@@ -127,7 +129,8 @@ def lease_facts(lease: Lease) -> dict[str, Any]:
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     shards, generation = facts["shards"], facts["generation"]
-    yield f"Pipeline {facts['pipeline']}, generation {generation}, begun {facts['started']}"
+    runner = RUNNERS[facts["runs_in"]]
+    yield f"Pipeline {facts['pipeline']}, generation {generation}, begun {facts['started']}, runs in {runner}"
     for line in facts["changed_definitions"]:
         yield f"The file differs from what the state was made with: {line}"
     if facts["lease_trouble"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from consumer.core.times import format_time
 from consumer.entrypoints.beginning import begin, start_seconds
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import counted
@@ -54,9 +55,18 @@ def _tell(site: Site, new: Application, removed: int, objects: int, size_bytes: 
     site.tell(f"  leases   table {table}: {start_in_words(site)}; {counted(removed, 'row')} of other shards deleted")
     site.tell(f"  objects  {objects:,} deleted, {size_in_words(size_bytes)}")
     site.tell(
-        "Start the workers: they count the stream anew from there. All rows get new ids, for the generation is part\n"
-        "of an id: a reader that has rows of earlier generations gets those windows once more."
+        f"{how_to_go_on(site, new)}: the stream is counted anew from there. All rows get new ids, for the generation\n"
+        "is part of an id: a reader that has rows of earlier generations gets those windows once more."
     )
+
+
+def how_to_go_on(site: Site, new: Application) -> str:
+    """Return what has to be done for the stream to be given from its start again."""
+    if new.runs_in == "worker":
+        return "Start the workers"
+    start = start_seconds(site.pipeline, new.started_at_ms)
+    place = "TRIM_HORIZON" if start is None else f"AT_TIMESTAMP {format_time(start * 1000)}"
+    return f"Delete the event source mapping, and make it anew with the position {place}"
 
 
 def start_in_words(site: Site) -> str:

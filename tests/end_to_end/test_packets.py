@@ -1,0 +1,153 @@
+"""Packets of the producer library, broken ones too: the real Kinesis Client Library and the function agree on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from consumer.emulator.server import Emulator
+from consumer.entrypoints.demo.clickstream import Message, Scenario
+from consumer.entrypoints.demo.cloud import Cloud
+from consumer.entrypoints.demo.lineage import count_family, families
+from consumer.entrypoints.demo.recount import Recount, recount
+from consumer.entrypoints.demo.runtime_api import LambdaFunction
+from consumer.errors import EXIT_OK
+from consumer.pipeline.load import load
+from consumer.records import HashRange, Record, hash_key
+from consumer.sources.kinesis import ShardInfo, describe
+from consumer.sources.mapping import UNCHECKED
+from consumer.state import dynamodb
+from consumer.testing.mapping import EventSourceMapping, Habits
+from tests.end_to_end.rig import START_MS, Rig
+from tests.packets import Keyed, Packet, packets_of
+
+pytestmark = [pytest.mark.daemon, pytest.mark.deep, pytest.mark.xdist_group("daemon"), pytest.mark.timeout(900)]
+HANDLER = "consumer.entrypoints.lambda_handler.handler"
+HABITS = Habits(duplicate=0.05, old_batch=0.05, throttled=0.1)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    with Emulator() as emulator:
+        rig = Rig(emulator, tmp_path, shards=2)
+        yield rig
+        rig.close()
+
+
+def test_the_worker_and_the_function_take_packets_apart_alike(rig: Rig) -> None:
+    """The worker is killed on the way, so that it begins again inside of packets."""
+    random = Random(3)
+    put = _put(rig, random, seed=1, offset_ms=0)
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    put |= _put(rig, random, seed=2, offset_ms=3_600_000)
+    worker.kill()
+    worker = rig.start()
+    rig.wait_until_read(worker)
+    assert rig.stop(worker) == EXIT_OK, worker.output()
+    assert "Unexpected exception during deaggregation" in worker.output()
+    assert "user-" not in worker.output(), "no key of the data in any log"
+    counted = _recount(rig, rig.cloud, put)
+    assert counted.is_right, counted
+    assert counted.results.expected > 500
+    assert counted.dead_letters.expected > 20
+
+    cloud, told = _run_function(rig, random)
+    counted = _recount(rig, cloud, put)
+    assert counted.is_right, counted
+    assert "packets_left_out" in told
+    assert _rows(cloud) == _rows(rig.cloud)
+
+
+def _put(rig: Rig, random: Random, *, seed: int, offset_ms: int) -> dict[bytes, Keyed | None]:
+    """Put events into the stream, most of them in packets of every kind; return what comes of each record's data."""
+    shards = rig.cloud.shards()
+    left: dict[str, list[tuple[str, bytes]]] = {shard.id: [] for shard in shards}
+    for message in Scenario(2_000, START_MS + offset_ms, 3_600_000, 9_000, seed).messages():
+        shard_id = _shard_of(shards, message)
+        assert shard_id is not None
+        left[shard_id].append((message.partition_key, message.data))
+    put: dict[bytes, Keyed | None] = {}
+    kinds = cycle(range(20))
+    for number, shard in enumerate(shards):
+        records, range_ = left[shard.id], HashRange(*map(int, shard.hash_range))
+        foreign_key = left[shards[number - 1].id][0][0]
+        while records:
+            size = random.randint(1, 6)
+            some, records = records[:size], records[size:]
+            packets = packets_of(some, range_, foreign_key)
+            kind = next(kinds)
+            # The last one is ordinary: of a packet nothing may come, and then nobody gets as far as it.
+            packet = packets[kind] if kind < len(packets) and records else Packet(some[-1][1], None)
+            put[packet.data] = packet.inside
+            rig.emulator.kinesis.put_record(rig.pipeline.source.stream, some[-1][0], packet.data)
+    return put
+
+
+def _shard_of(shards: Sequence[ShardInfo], message: Message) -> str | None:
+    hashed = hash_key(message.partition_key)
+    return next((shard.id for shard in shards if HashRange(*map(int, shard.hash_range)).holds(hashed)), None)
+
+
+def _recount(rig: Rig, cloud: Cloud, put: Mapping[bytes, Keyed | None]) -> Recount:
+    """Recount with what is inside of packets, by whoever made them."""
+
+    def records(shard: str) -> list[Record]:
+        return [record for stored in cloud.records(shard) for record in _inside(stored, put[stored.data])]
+
+    counted = [
+        one.expected for family in families(cloud.shards()) for one in count_family(rig.pipeline, family, 0, records)
+    ]
+    return recount(cloud.pipeline, counted, cloud.delivered())
+
+
+def _inside(stored: Record, inside: Keyed | None) -> list[Record]:
+    if inside is None:
+        return [stored]
+    return [
+        Record(data, key, stored.sequence_number, number, stored.arrival_ms)
+        for number, (key, data) in enumerate(inside)
+    ]
+
+
+def _run_function(rig: Rig, random: Random) -> tuple[Cloud, str]:
+    """Run the same pipeline on the same stream in the function; return where its rows are, and what it told.
+
+    It has state and sinks of its own, and the pipeline's name, which is part of all ids.
+    """
+    file = rig.file.with_name("function.yaml")
+    text = rig.file.read_text().replace("streamgauge-state", "function-state")
+    for stream in ("aggregates", "late", "dead-letters"):
+        text = text.replace(f"{{stream: {stream}}}", f"{{stream: function-{stream}}}")
+    file.write_text(text)
+    cloud = Cloud(load(file, rig.environ), rig.environ)
+    cloud.create_delivery_streams()
+    rig.emulator.client("s3").create_bucket(Bucket="function-state")
+    dynamodb.create_table(rig.emulator.client("dynamodb"), "function-state")
+    return cloud, _deliver(rig, file, random)
+
+
+def _deliver(rig: Rig, file: Path, random: Random) -> str:
+    """Deliver the stream to the function; return what it told."""
+    client: Any = rig.emulator.client("kinesis")
+    stream = rig.pipeline.source.stream
+    environ = {**rig.environ, "STREAMGAUGE_PIPELINE": str(file), UNCHECKED: "yes"}
+    with LambdaFunction(rig.children, environ, handler=HANDLER) as function:
+        mapping = EventSourceMapping(
+            client, stream, describe(client, stream).arn, function.invoke, batch_size=40, random=random, habits=HABITS
+        )
+        while not mapping.drained():
+            pass
+        return function.output()
+
+
+def _rows(cloud: Cloud) -> dict[str, bytes]:
+    """Return all rows by their ids."""
+    rows = [row for delivered in cloud.delivered().values() for row in delivered]
+    return {msgspec.json.decode(row)["id"]: row for row in rows}

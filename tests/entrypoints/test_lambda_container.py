@@ -1,0 +1,105 @@
+"""A container of the function that lives on while people change what is around it."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumer.emulator.server import Emulator
+from consumer.entrypoints import lambda_handler
+from consumer.entrypoints.lambda_handler import Container
+from consumer.errors import EXIT_OK, RefusedError, SetupError
+from consumer.sources.mapping import UNCHECKED
+from tests.entrypoints.state_rig import FIRST, StateRig, World, embedded_aws, give, new_rig
+
+FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:clicks"
+Capture = pytest.CaptureFixture[str]
+
+
+class Context:
+    """Time enough."""
+
+    invoked_function_arn = FUNCTION
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[tuple[Emulator, World]]:
+    with embedded_aws() as running:
+        yield running
+
+
+@pytest.fixture
+def rig(aws: tuple[Emulator, World], tmp_path: Path) -> StateRig:
+    rig = new_rig(aws, tmp_path)
+    rig.emulator.client("firehose").create_delivery_stream(
+        DeliveryStreamName=rig.name,
+        ExtendedS3DestinationConfiguration={
+            "RoleARN": "arn:aws:iam::123456789012:role/delivery",
+            "BucketARN": f"arn:aws:s3:::{rig.name}-bucket",
+        },
+    )
+    rig.file.write_text(rig.file.read_text().replace("{stdout: {}}", f"{{firehose: {{stream: {rig.name}}}}}"))
+    return rig
+
+
+def container(rig: StateRig) -> Container:
+    return Container(FUNCTION, {**os.environ, "STREAMGAUGE_PIPELINE": str(rig.file), UNCHECKED: "yes"})
+
+
+def deliver(rig: StateRig, function: Container) -> dict[str, Any]:
+    """Give the function all records of a shard."""
+    arn = rig.streams.describe_stream_summary(StreamName=rig.name)["StreamDescriptionSummary"]["StreamARN"]
+    records = [
+        {
+            "eventSource": "aws:kinesis",
+            "eventSourceARN": arn,
+            "eventID": f"{FIRST}:{record.sequence_number}",
+            "kinesis": {
+                "partitionKey": record.partition_key,
+                "sequenceNumber": record.sequence_number,
+                "data": base64.b64encode(record.data).decode(),
+                "approximateArrivalTimestamp": (record.arrival_ms or 0) / 1000,
+            },
+        }
+        for record in rig.records(FIRST)
+    ]
+    return function.serve({"Records": records}, Context())
+
+
+def test_it_goes_on_by_itself_after_the_state_was_reset(rig: StateRig, capsys: Capture) -> None:
+    rig.put_minutes(0, 3)
+    function = container(rig)
+    assert deliver(rig, function) == {"batchItemFailures": []}
+    assert give(rig, capsys, "reset", "--yes").status == EXIT_OK
+    with pytest.raises(RefusedError, match="was reset"):
+        deliver(rig, function)
+    assert deliver(rig, function) == {"batchItemFailures": []}
+    assert rig.state(FIRST).generation == 1
+
+
+def test_it_looks_at_its_mapping_again_after_a_while(
+    rig: StateRig, aws: tuple[Emulator, World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr(lambda_handler, "check_mapping", lambda *_, **named: looks.append(named["function"]))
+    rig.put_minutes(0, 3)
+    function = Container(FUNCTION, {**os.environ, "STREAMGAUGE_PIPELINE": str(rig.file)})
+    deliver(rig, function)
+    deliver(rig, function)
+    assert len(looks) == 1
+    aws[1].now_ms += 600_000
+
+    def fail(*_: object, **__: object) -> None:
+        raise SetupError("MaximumRetryAttempts must be -1")
+
+    monkeypatch.setattr(lambda_handler, "check_mapping", fail)
+    with pytest.raises(SetupError, match="MaximumRetryAttempts"):
+        deliver(rig, function)
