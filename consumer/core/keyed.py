@@ -21,12 +21,15 @@ _GATHERED = 1000
 
 
 class KeyedWindows(ABC):
-    """What sessions and stagger windows share. `span_ms` is about how long a group lives."""
+    """What sessions and stagger windows share. `span_ms` is how long a group of one event lives."""
 
     layout = "keyed"
 
     def __init__(self, span_ms: int, keep: Keep, shape: Shape, room: Room, *, evicts: bool) -> None:
-        self._keep = keep
+        self._span_ms = span_ms
+        self._updates = keep.updates
+        self._row_after_ms = keep.emit_delay_ms - 1
+        self._drop_after_ms = keep.lateness_ms - 1
         self._shape = shape
         self._room = room
         self._evicts = evicts
@@ -57,19 +60,23 @@ class KeyedWindows(ABC):
 
         The caller has moved the key's groups to `dirty`, if it has any.
         """
-        touched = self._touched(_listed(self.dirty.get(key)), time_ms)
+        groups = _listed(self.dirty.get(key))
+        touched = self._touched(groups, time_ms) if groups else groups
         if touched:
             return self._join(key, touched, time_ms, watermark_ms)
-        return None if self._is_late_alone(time_ms, watermark_ms) else self._open(key, time_ms)
+        return None if self._is_late_alone(time_ms, watermark_ms) else self._open(key, groups, time_ms)
 
     def _is_late_alone(self, time_ms: int, watermark_ms: int) -> bool:
-        return self._alone_end_ms(time_ms) - 1 + self._keep.lateness_ms <= watermark_ms
+        return time_ms + self._span_ms + self._drop_after_ms <= watermark_ms
 
-    def _open(self, key: Key, time_ms: int) -> Group:
+    def _open(self, key: Key, others: list[Group], time_ms: int) -> Group:
         group = self._new(time_ms)
-        if self._keep.updates:
+        if self._updates:
             group.pending = True
-        self._put(key, [*self._of(key), group])
+        if others:
+            self._put(key, [*others, group])
+        else:
+            self.dirty[key] = group
         self._open_count += 1
         self._room.left -= 1
         self._expiry.enter(key, self._group_turn_ms(group))
@@ -100,13 +107,13 @@ class KeyedWindows(ABC):
         self._expiry.enter(key, self._group_turn_ms(group))
 
     def _drop_ms(self, group: Group) -> int:
-        return self.end_ms(group) - 1 + self._keep.lateness_ms
+        return self.end_ms(group) + self._drop_after_ms
 
     def _group_turn_ms(self, group: Group) -> int:
         """Return the watermark at which a group gives a row, or is dropped without one."""
-        if self._keep.updates and not group.pending:
+        if self._updates and not group.pending:
             return self._drop_ms(group)
-        return self.end_ms(group) - 1 + self._keep.emit_delay_ms
+        return self.end_ms(group) + self._row_after_ms
 
     def _turn_ms(self, key: Key) -> int | None:
         entry = self._entry(key)
@@ -131,11 +138,13 @@ class KeyedWindows(ABC):
             return
         self.dirty[key] = groups[0] if len(groups) == 1 else sorted(groups, key=_first_ms)
 
-    def _remove(self, key: Key, group: Group) -> None:
-        entry = self._entry(key)
-        self._put(key, [other for other in entry if other is not group] if entry.__class__ is list else [])
+    def _remove(self, key: Key, group: Group) -> list[Group]:
+        """Drop a group of a key, and return those that it keeps."""
+        left = [other for other in self._of(key) if other is not group]
+        self._put(key, left)
         self._open_count -= 1
         self._room.left += 1
+        return left
 
     def due_ms(self) -> int:
         """See Windows."""
@@ -170,9 +179,9 @@ class KeyedWindows(ABC):
             turn_ms = self._group_turn_ms(group)
             if turn_ms > until_ms:
                 continue
-            if self._keep.updates and not group.pending:
-                self._remove(key, group)
-                self._enter(key)
+            if self._updates and not group.pending:
+                if self._remove(key, group):
+                    self._enter(key)
             else:
                 yield turn_ms, group.first_ms, self._shape.order(key), key, group
 
@@ -183,15 +192,17 @@ class KeyedWindows(ABC):
 
     def _emit(self, key: Key, group: Group, watermark_ms: int) -> Due:
         if self._drop_ms(group) <= watermark_ms:
-            self._remove(key, group)
+            left = self._remove(key, group)
         else:
             group.pending = False
-            self._put(key, self._of(key))
-        self._enter(key)
+            left = self._of(key)
+            self._put(key, left)
+        if left:
+            self._enter(key)
         return self._due(key, group)
 
     def _due(self, key: Key, group: Group) -> Due:
-        revision = group.revision if self._keep.updates else 0
+        revision = group.revision if self._updates else 0
         return Due(self.end_ms(group), group.first_ms, key, group, revision, group.part if self._evicts else None)
 
     def joins(self, key: Key, time_ms: int, watermark_ms: int) -> list[list[Group]]:
@@ -200,10 +211,6 @@ class KeyedWindows(ABC):
         if not touched and self._is_late_alone(time_ms, watermark_ms):
             return []
         return [touched]
-
-    @abstractmethod
-    def _alone_end_ms(self, time_ms: int) -> int:
-        """Return the end of a window that an event opens."""
 
     def earliest(self) -> tuple[int, int, Any] | None:
         """See EvictingWindows."""
@@ -283,12 +290,12 @@ class KeyedWindows(ABC):
 
     def _turns(self) -> Iterator[tuple[Key, int]]:
         """Yield all keys, and when they are due."""
-        turn_ms, end_ms, more_ms = self._group_turn_ms, self.end_ms, self._keep.emit_delay_ms - 1
+        turn_ms, end_ms, more_ms = self._group_turn_ms, self.end_ms, self._row_after_ms
         for key, entry in self.clean.items():
             if entry.__class__ is list:
                 yield key, min(map(turn_ms, entry))
             else:
-                yield key, turn_ms(entry) if self._keep.updates else end_ms(entry) + more_ms
+                yield key, turn_ms(entry) if self._updates else end_ms(entry) + more_ms
 
 
 class SessionWindows(KeyedWindows):
@@ -310,9 +317,6 @@ class SessionWindows(KeyedWindows):
         """Return the gap after the last event."""
         end_ms: int = group.last_ms + self._gap_ms
         return end_ms
-
-    def _alone_end_ms(self, time_ms: int) -> int:
-        return time_ms + self._gap_ms
 
     def _touched(self, groups: list[Group], time_ms: int) -> list[Group]:
         gap_ms = self._gap_ms
@@ -348,7 +352,7 @@ class SessionWindows(KeyedWindows):
 
     def _restructure(self, group: Group, touched: list[Group]) -> None:
         """Name the rows that the group's next row replaces: the last ones of all groups that go into it."""
-        if not self._keep.updates:
+        if not self._updates:
             return
         replaced = [row_id for each in touched for row_id in _row_ids(each)]
         group.replaced = replaced or None
@@ -371,9 +375,6 @@ class StaggerWindows(KeyedWindows):
         """Return the end: a size after the event that opened it."""
         end_ms: int = group.first_ms + self._size_ms
         return end_ms
-
-    def _alone_end_ms(self, time_ms: int) -> int:
-        return time_ms + self._size_ms
 
     def _touched(self, groups: list[Group], time_ms: int) -> list[Group]:
         return next(([group] for group in groups if group.first_ms <= time_ms < group.first_ms + self._size_ms), [])

@@ -77,15 +77,18 @@ class LoopCode:
             emit.line("watermark_ms = core.watermark_ms")
             emit.line("due_ms = core.due_ms()")
             emit.line("room = core.room")
-            emit.line("filtered = taken = 0")
+            emit.line("filtered = 0")
+            emit.line(f"newest_ms = watermark_ms + {self._pipeline.events.out_of_orderness_ms}")
             if self._aligned:
                 emit.line("routing = core.routing")
+                emit.line("own_keys = None if routing is None else routing.known")
             if self._ordinal:
                 emit.line("ordinal = core.ordinal")
             for number, window in enumerate(self._windows):
                 emit.line(f"windows{number} = core.windows[{number}]")
                 if isinstance(window.kind, Session | Stagger):
                     emit.line(f"dirty{number}, clean{number} = windows{number}.dirty, windows{number}.clean")
+                    emit.line(f"get{number} = dirty{number}.get")
             self._forget_panes()
             with emit.block(f"for first in range(0, len(records), {CHUNK}):"):
                 emit.line(f"chunk = records[first:first + {CHUNK}]")
@@ -93,20 +96,24 @@ class LoopCode:
                     self._record()
                 with emit.block("else:"):
                     emit.line("continue")
+                emit.line("taken = first + core.number_in(chunk, record)")
                 emit.line("break")
+            with emit.block("else:"):
+                emit.line("taken = len(records)")
             emit.line("core.watermark_ms = watermark_ms")
             emit.line("core.counts.filtered += filtered")
             emit.line("return taken")
 
     def _forget_panes(self) -> None:
         for number, window in enumerate(self._windows):
-            shared = isinstance(window.kind, Sliding) and not self._evicts
-            if (isinstance(window.kind, Tumbling) and number == self._leader(number)) or shared:
+            leads = isinstance(window.kind, Tumbling) and number == self._leader(number)
+            if leads or (isinstance(window.kind, Sliding) and not self._evicts):
                 self._emit.line(f"start{number}_ms = end{number}_ms = 0")
+            if leads:
+                self._emit.line(f"panes{number} = {{}}")
 
     def _record(self) -> None:
         emit = self._emit
-        emit.line("taken += 1")
         if self._ordinal:
             emit.line("ordinal += 1")
         if self._evicts or self._floors:
@@ -132,8 +139,8 @@ class LoopCode:
 
     def _advance(self) -> None:
         emit, bound_ms = self._emit, self._pipeline.events.out_of_orderness_ms
-        with emit.block(f"if time_ms - {bound_ms} > watermark_ms:"):
-            emit.line(f"watermark_ms = time_ms - {bound_ms}")
+        with emit.block("if time_ms > newest_ms:"):
+            emit.line(f"newest_ms, watermark_ms = time_ms, time_ms - {bound_ms}")
             with emit.block("if watermark_ms >= due_ms:"):
                 emit.line("due_ms = core.close(watermark_ms)")
                 self._forget_panes()
@@ -173,7 +180,8 @@ class LoopCode:
         emit, value = self._emit, local(name)
         with emit.block(f"if {value}.__class__ is str:"):
             with emit.block("try:"):
-                emit.line(f"{value} = seconds_ms[{value}[:20]] + fraction_ms[{value}[20:]]")
+                emit.line(f"second, _, fraction = {value}.partition('.')")
+                emit.line(f"{value} = seconds_ms[second] + fraction_ms[fraction]")
             with emit.block("except KeyError:"):
                 emit.line(f"{value} = text_time({name!r}, {value}, read_time)")
         with emit.block(f"elif {value} is not None:" if nullable else "else:"):
@@ -202,8 +210,8 @@ class LoopCode:
             known = "" if self._keys_required else " and record.partition_key is not None"
             with emit.block(f"if record.partition_key != {text}{known}:"):
                 emit.line("raise Fault(faults.MISROUTED, 'the partition key is not the text of its field')")
-            belongs = f"{text} in routing.known or routing.belongs({text})"
-            with emit.block(f"if routing is not None and not ({belongs}):"):
+            elsewhere = f"{text} not in own_keys and not routing.belongs({text})"
+            with emit.block(f"if own_keys is not None and {elsewhere}:"):
                 emit.line("raise Fault(faults.MISROUTED, \"the partition key's hash is outside the shard's range\")")
             if self._floors:
                 emit.line(f"counts_ms = max(watermark_ms, core.floors.of({text}))")
@@ -213,7 +221,9 @@ class LoopCode:
         emit.line(f"time_ms = {local(pipeline.events.time)}")
         if pipeline.events.max_future_ms is not None:
             emit.line("arrival_ms = record.arrival_ms")
-            with emit.block(f"if arrival_ms is not None and time_ms > arrival_ms + {pipeline.events.max_future_ms}:"):
+            # Few events are ahead at all: the comparison spares the others the sum.
+            ahead = f"time_ms > arrival_ms and time_ms > arrival_ms + {pipeline.events.max_future_ms}"
+            with emit.block(f"if arrival_ms is not None and {ahead}:"):
                 emit.line("raise Fault(faults.FUTURE_TIMESTAMP, 'ahead of its arrival by more than max_future')")
 
     def _evaluate(self) -> None:
@@ -307,17 +317,22 @@ class LoopCode:
         emit.line(f"# {', '.join(self._windows[number].name for number in numbers)}")
         with emit.block(f"if not {start} <= time_ms < {end}:"):
             emit.line(f"{start}, {end} = windows{leader}.bounds(time_ms)")
-            with emit.block(f"if {end} + {window.allowed_lateness_ms - 1} <= {watermark}:"):
+            emit.line(f"met = panes{leader}.get({start})")
+            with emit.block("if met is not None:"):
+                emit.line(f"{self._pane_names(numbers)} = met")
+            with emit.block(f"elif {end} + {window.allowed_lateness_ms - 1} <= {watermark}:"):
                 for number in numbers:
                     with self._kept(self._condition(number)):
                         emit.line(f"core.late(record, {number}, {start}, {end}, time_ms, {watermark})")
-                emit.line(f"{end} = {start}")
+                emit.line(f"{end}, get{leader} = {start}, None")
             with emit.block("else:"):
                 for number in numbers:
                     emit.line(f"pane{number} = windows{number}.pane({start}, {end})")
                     emit.line(f"dirty{number}, clean{number} = pane{number}.dirty, pane{number}.clean")
+                    emit.line(f"get{number} = dirty{number}.get")
+                emit.line(f"panes{leader}[{start}] = {self._pane_names(numbers)}")
                 emit.line(f"due_ms = min(due_ms, windows{leader}.due_ms())")
-        with emit.block(f"if time_ms < {end}:"):
+        with emit.block(f"if get{leader} is not None:"):
             for number in numbers:
                 with self._kept(self._condition(number)):
                     self._group_of_pane(number, [f"windows{number}.opened(pane{number}, key)"] if self._evicts else [])
@@ -326,11 +341,16 @@ class LoopCode:
                         with emit.block(f"if {end} - 1 <= {watermark}:"):
                             emit.line(f"core.update({number}, key, group, {start}, {end})")
 
+    def _pane_names(self, numbers: list[int]) -> str:
+        """Return what is kept at hand of the panes that events were in since the last close: they come to and fro."""
+        names = ("pane", "dirty", "clean", "get") if self._evicts else ("dirty", "clean", "get")
+        return ", ".join(f"{name}{number}" for number in numbers for name in names)
+
     def _group_of_pane(self, number: int, opened: list[str]) -> None:
         """Write how the group of an event is found in a pane, or opened; `opened` is what else is to be done then."""
         emit = self._emit
         emit.line(f"key = {_key(self._windows[number])}")
-        emit.line(f"group = dirty{number}.get(key)")
+        emit.line(f"group = get{number}(key)")
         with emit.block("if group is None:"):
             emit.line(f"group = clean{number}.pop(key, None)")
             with emit.block("if group is None:"):
@@ -359,6 +379,7 @@ class LoopCode:
                 with emit.block(f"if dirty{number} is None:"):
                     emit.line(f"pane{number} = windows{number}.pane(start{number}_ms)")
                     emit.line(f"dirty{number}, clean{number} = pane{number}.dirty, pane{number}.clean")
+                    emit.line(f"get{number} = dirty{number}.get")
                 self._group_of_pane(
                     number,
                     [
@@ -401,7 +422,7 @@ class LoopCode:
         emit.line(f"# {window.name}")
         with self._kept(self._condition(number)):
             emit.line(f"key = {_key(window)}")
-            emit.line(f"group = dirty{number}.get(key)")
+            emit.line(f"group = get{number}(key)")
             with emit.block("if group is None:"):
                 emit.line(f"group = clean{number}.pop(key, None)")
                 with emit.block("if group is not None:"):

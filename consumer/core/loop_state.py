@@ -48,6 +48,7 @@ class Core:
         self.rows: list[Row] = []
         self._places: dict[int, Any] = {}
         self._out_of_order = False
+        self._late: tuple[Record | None, bytes] = None, b""
         self._program = program
         self._pipeline = pipeline
         self._evicts = pipeline.limits.policy == "emit_early"
@@ -65,6 +66,7 @@ class Core:
         self.counts, self.rows = Counts(), []
         self._places.clear()
         self._out_of_order = False
+        self._late = None, b""
 
     def hold(self, inherited: Iterable[Holding]) -> None:
         """Hold these beside the shard's own windows."""
@@ -149,6 +151,10 @@ class Core:
         """Find out what is due when: the state is as it was stored."""
         for number, _, _, windows in self.holdings:
             windows.settle(self.watermark_ms, self.floors.of_groups(self._program.windows[number].shape))
+
+    def number_in(self, chunk: Sequence[Record], record: Record) -> int:
+        """Return which of the records this one is, counted from 1."""
+        return next(number for number, each in enumerate(chunk, 1) if each is record)
 
     def due_ms(self) -> int:
         """Return a watermark below which nothing is due."""
@@ -272,10 +278,16 @@ class Core:
             "watermark": format_time(watermark_ms),
             "event_time": format_time(time_ms),
             "lateness_ms": watermark_ms - time_ms,
-            **self._origin(record),
-            **_data(record),
         }
-        self.rows.append(Row(LATE, _encode(row)))
+        self.rows.append(Row(LATE, _encode(row)[:-1] + self._end_of_late(record)))
+
+    def _end_of_late(self, record: Record) -> bytes:
+        """Return how the late rows of a record end: all alike, so those of several windows share it."""
+        ended, end = self._late
+        if ended is not record:
+            end = b"," + _encode({**self._origin(record), **_data(record)})[1:]
+            self._late = record, end
+        return end
 
     def dead_letter(self, record: Record, fault: Fault) -> None:
         """Count a record that cannot be used, and keep it where the pipeline says so."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 from consumer.core import snapshot
 from consumer.core.compile import Program
@@ -20,8 +19,6 @@ from consumer.core.open_windows import OpenWindows, open_windows
 from consumer.core.resharding import Floor, Floors
 from consumer.core.windows import END_MS, LONG_AGO_MS, NEVER_MS, Windows
 from consumer.records import HashRange, Position, Record, Row
-
-_DATA_OF = attrgetter("data")
 
 ROWS_MAX = 10_000
 """How many rows windows give at once when they close: the rest waits, so that these can be sent first."""
@@ -98,7 +95,7 @@ class Processor:
             fresh = records[replayed:] if replayed else records
             taken = replayed + (self._apply(fresh) if fresh else 0)
             done = records[replayed:taken]
-            size_bytes = sum(map(len, map(_DATA_OF, done)))
+            size_bytes = sum(map(len, [record.data for record in done]))
             core.counts.received, core.counts.replayed = taken, replayed
             if done:
                 self._note(done[-1], len(done))

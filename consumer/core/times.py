@@ -92,8 +92,8 @@ _FRACTIONS, _SECONDS = tuple(FRACTION_MS), tuple(_SECOND_MS)
 class TimeReader:
     """`parse_time` for times that lie close together: remembers the minutes and seconds it has met.
 
-    `seconds_ms` has `2026-01-31T12:34:56.` for the seconds of times that end as FRACTION_MS says, so that the
-    generated code can add the two without a call; a KeyError there means: call.
+    `seconds_ms` has `2026-01-31T12:34:56` for the seconds of times that go on with a dot and as FRACTION_MS says, so
+    that the generated code can add the two without a call; a KeyError there means: call.
     """
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class TimeReader:
         if minute_ms is None:
             minute_ms = parse_time(text) - second_ms - fraction_ms
             _remember(self._minutes_ms, text[:17], minute_ms)
-        _remember(self.seconds_ms, text[:20], minute_ms + second_ms)
+        _remember(self.seconds_ms, text[:19], minute_ms + second_ms)
         return minute_ms + second_ms + fraction_ms
 
 

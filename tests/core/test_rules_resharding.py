@@ -8,6 +8,7 @@ from __future__ import annotations
 from tests.core.conftest import Told
 
 TEN = "w: {tumbling: 10ms, by: [user], select: {c: count()}}"
+SESSION = "w: {session: {gap: 10ms}, by: [user], select: {c: count()}}"
 SLIDING = "w: {sliding: {size: 10ms, every: 5ms}, by: [user], select: {c: count()}}"
 PARTS = "p: {tumbling: 10ms, combine: false, select: {c: count()}}"
 
@@ -30,6 +31,23 @@ def test_a_record_whose_key_hashes_elsewhere_is_misrouted(told: Told) -> None:
         left 4 a
         left end
             -> w [0,10) a c=2
+        """,
+    )
+
+
+def test_a_record_whose_key_hashes_elsewhere_opens_no_session_and_joins_none(told: Told) -> None:
+    told(
+        SESSION,
+        """
+        shard left 0-7
+        left 3 a
+        left 4 b
+            -> dead misrouted
+        left 5 b
+            -> dead misrouted
+        left 6 a
+        left end
+            -> w [3,16) a c=2
         """,
     )
 

@@ -102,11 +102,6 @@ EQUIVALENTS: dict[str, str] = {
     'self._aligned else ""}  =>  '
     'return names | {pipeline.events.time or "", (((pipeline.source.partition_key))) if '
     'self._aligned else ""}': ("a pipeline with aligned windows has a partition key; the types need it said"),
-    "consumer/core/keyed.py::KeyedWindows._turns: "
-    "yield key, turn_ms(entry) if self._keep.updates else end_ms(entry) + more_ms  =>  "
-    "yield key, turn_ms(entry) if (not (self._keep.updates)) else end_ms(entry) + more_ms": (
-        "a key may be entered too early: it is asked again when it comes up"
-    ),
     "consumer/core/keyed.py::KeyedWindows._note: self._noted += 1  =>  self._noted -= 1": (
         "any number will do that no other entry has"
     ),
@@ -214,11 +209,6 @@ EQUIVALENTS: dict[str, str] = {
     'self._aligned else ""}  =>  '
     'return names | {((pipeline.events.time)), (pipeline.source.partition_key or "") if '
     'self._aligned else ""}': ("no field is called None; the types need it said"),
-    "consumer/core/loop_code.py::LoopCode._advance: "
-    'with emit.block(f"if time_ms - {bound_ms} > watermark_ms:"):  =>  '
-    'with emit.block(f"if time_ms - {bound_ms} >= watermark_ms:"):': (
-        "whatever was due at the same watermark has been closed"
-    ),
     "consumer/core/loop_state.py::Core.begin_step: self._out_of_order = False  =>  pass": (
         "to order what is in order changes nothing"
     ),
