@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 
 from consumer.pipeline.schema import KCL_NAME
 
@@ -42,6 +43,8 @@ _SPELLINGS = {name.lower(): name for name in (*_NUMBERS, "retrievalMode", "disab
 """Properties that have a default of ours: in another spelling they would stand beside it, and either might win."""
 
 
+_LIKENESS = 0.9
+"""Of 1: a name that is so like one of these is a slip. The daemon says nothing of names that it does not know."""
 _MINIMA = {
     "timeoutInSeconds": (3600, "the daemon kills itself when an answer takes longer, as it does while a sink is down"),
 }
@@ -69,5 +72,7 @@ def check_property(name: str) -> str | None:
         return "cannot be set here: credentials come from the usual AWS chain, for the worker's own calls too"
     if _SPELLINGS.get(lowered, name) != name:
         return f"is spelled {_SPELLINGS[lowered]}"
-    reason = _ELSEWHERE.get(lowered)
-    return None if reason is None else f"cannot be set here: {reason}"
+    if reason := _ELSEWHERE.get(lowered):
+        return f"cannot be set here: {reason}"
+    meant = [] if lowered in _SPELLINGS else get_close_matches(lowered, _SPELLINGS, n=1, cutoff=_LIKENESS)
+    return f"is no property of the daemon; did you mean {_SPELLINGS[meant[0]]}?" if meant else None

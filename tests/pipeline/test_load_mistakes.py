@@ -806,6 +806,7 @@ def test_windows_with_a_filter_of_their_own_may_share_the_limit(groups: int) -> 
     ("written", "message"),
     [
         ("maxRecords: many", "must be a whole number above 0"),
+        ("failoverTimeMilis: 1000", "did you mean failoverTimeMillis?"),
         ("failoverTimeMillis: 10s", "must be a whole number above 0"),
         ("timeoutInSeconds: true", "must be a whole number above 0"),
         ("maxRecords: -5", "must be a whole number above 0"),
