@@ -40,10 +40,12 @@ _LEFT_OUT = (
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip file can say: files have no other."""
 _MODE = 0o644 << 16
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The runtime's version that the file is for: that which builds it."""
 
 
 def main() -> int:
-    """Build one zip file an architecture; print their paths, sizes and hashes."""
+    """Build one zip file an architecture; print their paths, runtimes, sizes and hashes."""
     options = _parser().parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     for architecture in options.arch:
@@ -51,7 +53,7 @@ def main() -> int:
         build(target, architecture, options.pipeline)
         size = target.stat().st_size
         digest = hashlib.sha256(target.read_bytes()).hexdigest()
-        print(f"{target} {size / 1024 / 1024:.1f} MiB sha256:{digest}")
+        print(f"{target} for python{_PYTHON} on {architecture}, {size / 1024 / 1024:.1f} MiB, sha256:{digest}")
         if size > ZIP_BYTES_MAX:
             print(f"larger than {ZIP_BYTES_MAX} bytes", file=sys.stderr)
             return 1
@@ -82,7 +84,7 @@ def _install(directory: Path, architecture: str) -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     command += ["--no-deps", "--require-hashes", "--requirement", str(REQUIREMENTS), "--target", str(directory)]
     command += ["--only-binary", ":all:", "--implementation", "cp"]
-    command += ["--python-version", f"{sys.version_info.major}.{sys.version_info.minor}"]
+    command += ["--python-version", _PYTHON]
     command += [argument for platform in platforms for argument in ("--platform", platform)]
     subprocess.run(command, check=True)
 

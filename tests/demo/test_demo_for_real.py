@@ -15,6 +15,7 @@ SECONDS_MAX = 240
 
 
 @pytest.mark.daemon
+@pytest.mark.deep
 def test_the_demo_survives_its_kill(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -50,7 +50,8 @@ def test_the_zip_file_is_the_same_each_time_and_has_no_boto3(tmp_path: Path) -> 
     script, pipeline = ROOT / "deploy" / "lambda" / "package.py", ROOT / "config" / "clickstream.yaml"
     for place in ("first", "second"):
         arguments = ["--out", str(tmp_path / place), "--pipeline", str(pipeline)]
-        subprocess.run([sys.executable, str(script), *arguments], check=True, capture_output=True)
+        done = subprocess.run([sys.executable, str(script), *arguments], check=True, capture_output=True, text=True)
+        assert f"for python3.{sys.version_info.minor} on x86_64" in done.stdout
     for architecture in ("arm64", "x86_64"):
         name = f"streamgauge-lambda-{architecture}.zip"
         first, second = (tmp_path / place / name for place in ("first", "second"))

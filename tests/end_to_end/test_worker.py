@@ -145,6 +145,7 @@ def test_a_sink_that_is_down_for_a_while_delays_and_loses_nothing(rig: Rig) -> N
     assert counted.results.duplicates > 0, "error_after: the rows were taken, and sent again with the same bytes"
 
 
+@pytest.mark.deep
 def test_a_stop_while_the_sink_is_down_ends_in_time_and_the_next_worker_sends_the_rows(rig: Rig) -> None:
     rig.put(10_000)
     fault = rig.emulator.faults.add(Fault(service="firehose", kind="throttle"))

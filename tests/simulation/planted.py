@@ -26,13 +26,15 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 class Bug(NamedTuple):
     """`finding` is what the run must fail with; `interprets`: the core itself is wrong, so a recount would be too.
 
-    `needs` is a fault without which it does no harm: then every run has it.
+    `needs` is a fault without which it does no harm: then every run has it. `first` is the seed to begin with: of
+    those before it none finds the bug, and looking at them again each time takes long.
     """
 
     plant: Plant
     finding: str
     interprets: bool = False
     needs: Fault | None = None
+    first: int = 1
 
 
 # The fence
@@ -271,13 +273,13 @@ BUGS = [
     Bug(no_skip, "I5|I3|I1|I2"),
     Bug(sub_sequence_forgotten, "I1|I2|I8"),
     Bug(ended_state_not_frozen, "not frozen|taken back|I5"),
-    Bug(parents_need_not_have_ended, "I1|I2|I3|I7|what is due by a parent|is missing", needs=Fault.LOST_ROW),
+    Bug(parents_need_not_have_ended, "I1|I2|I3|I7|what is due by a parent|is missing", needs=Fault.LOST_ROW, first=20),
     Bug(highest_watermark, "the interpreter", interprets=True),
     Bug(no_floors, "the interpreter|I3|I2", interprets=True),
     Bug(floors_not_inherited, "the interpreter|I3|I2", interprets=True),
     Bug(both_children_take_a_group, "I2|I3", interprets=True),
     Bug(child_starts_empty, "the interpreter|I1|I2|I3", interprets=True),
     Bug(parents_retired_early, "was given up before"),
-    Bug(late_owner_blames_the_state, "is missing|was given up|refused"),
+    Bug(late_owner_blames_the_state, "is missing|was given up|refused", first=41),
     Bug(superseded_deleted_before_the_fence, "its state was deleted|is missing"),
 ]

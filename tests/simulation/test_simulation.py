@@ -118,7 +118,7 @@ def test_it_is_the_same_in_another_process() -> None:
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.plant.__name__)
 def test_a_planted_bug_is_found(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     bug.plant(monkeypatch)
-    for seed in range(1, SEEDS + 1):
+    for seed in range(bug.first, bug.first + SEEDS):
         plan = replace(Plan.of(seed), interprets=bug.interprets)
         if bug.needs is not None:
             plan = replace(plan, strength={**plan.strength, bug.needs: 1.0})

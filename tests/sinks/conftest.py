@@ -4,9 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("consumer.testing.sink_conformance")
-
-from consumer.emulator.server import Emulator  # noqa: E402 - the line above must come first
+from consumer.emulator.server import Emulator
 
 
 @pytest.fixture(scope="module")

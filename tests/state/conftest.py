@@ -5,10 +5,7 @@ from typing import Any
 
 import pytest
 
-for _module in ("store_conformance", "store_harness", "store_objects", "store_upkeep"):
-    pytest.register_assert_rewrite(f"consumer.testing.{_module}")
-
-from consumer.emulator.server import Emulator  # noqa: E402 - the lines above must come first
+from consumer.emulator.server import Emulator
 
 
 @pytest.fixture(scope="module")
