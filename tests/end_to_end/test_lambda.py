@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.runtime_api import LambdaFunction
 from consumer.sources.kinesis import describe
 from consumer.sources.mapping import UNCHECKED
@@ -17,16 +14,9 @@ from consumer.testing.mapping import EventSourceMapping, Habits
 from tests.end_to_end.rig import Rig
 
 pytestmark = [pytest.mark.xdist_group("lambda")]
+SHARDS = 2
 HANDLER = "consumer.entrypoints.lambda_handler.handler"
 HABITS = Habits(duplicate=0.05, old_batch=0.05, throttled=0.1, early_child=0.1)
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with Emulator() as emulator:
-        rig = Rig(emulator, tmp_path, shards=2)
-        yield rig
-        rig.close()
 
 
 def test_a_function_that_is_killed_at_random_loses_and_doubles_nothing(rig: Rig) -> None:

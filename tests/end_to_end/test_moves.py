@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.processes import Child
 from consumer.entrypoints.demo.runtime_api import LambdaFunction
 from consumer.errors import EXIT_OK
@@ -21,17 +18,10 @@ from consumer.testing.mapping import EventSourceMapping, Habits
 from tests.end_to_end.rig import START_MS, Rig
 
 pytestmark = [pytest.mark.daemon, pytest.mark.deep, pytest.mark.xdist_group("lambda"), pytest.mark.timeout(900)]
+SHARDS = 2
 HANDLER = "consumer.entrypoints.lambda_handler.handler"
 HOUR_MS = 3_600_000
 HABITS = Habits(duplicate=0.05, old_batch=0.05, throttled=0.1, early_child=0.1)
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with Emulator() as emulator:
-        rig = Rig(emulator, tmp_path, shards=2)
-        yield rig
-        rig.close()
 
 
 def test_a_pipeline_goes_to_lambda_and_back_with_its_sessions_open(rig: Rig) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from random import Random
@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.clickstream import Message, Scenario
 from consumer.entrypoints.demo.cloud import Cloud
 from consumer.entrypoints.demo.lineage import count_family, families
@@ -28,16 +27,9 @@ from tests.end_to_end.rig import START_MS, Rig
 from tests.packets import Keyed, Packet, packets_of
 
 pytestmark = [pytest.mark.daemon, pytest.mark.deep, pytest.mark.xdist_group("daemon"), pytest.mark.timeout(900)]
+SHARDS = 2
 HANDLER = "consumer.entrypoints.lambda_handler.handler"
 HABITS = Habits(duplicate=0.05, old_batch=0.05, throttled=0.1)
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with Emulator() as emulator:
-        rig = Rig(emulator, tmp_path, shards=2)
-        yield rig
-        rig.close()
 
 
 def test_the_worker_and_the_function_take_packets_apart_alike(rig: Rig) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -22,16 +21,7 @@ from consumer.telemetry.events import StartStep
 from tests.end_to_end.rig import KINDS, SECONDS_MAX, Rig, kill_one, processes_of
 
 pytestmark = [pytest.mark.daemon, pytest.mark.xdist_group("daemon"), pytest.mark.timeout(600)]
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    with Emulator() as emulator:
-        made = Rig(emulator, tmp_path)
-        try:
-            yield made
-        finally:
-            made.close()
+SHARDS = 4
 
 
 def test_a_stream_is_counted_and_the_worker_drains(rig: Rig) -> None:

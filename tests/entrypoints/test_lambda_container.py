@@ -54,10 +54,10 @@ def container(rig: StateRig) -> Container:
     return Container(FUNCTION, {**os.environ, "STREAMGAUGE_PIPELINE": str(rig.file), UNCHECKED: "yes"})
 
 
-def deliver(rig: StateRig, function: Container) -> dict[str, Any]:
-    """Give the function all records of a shard."""
+def batch(rig: StateRig, first: int = 0) -> list[dict[str, Any]]:
+    """Return the records of a shard from one on, as a mapping delivers them."""
     arn = rig.streams.describe_stream_summary(StreamName=rig.name)["StreamDescriptionSummary"]["StreamARN"]
-    records = [
+    return [
         {
             "eventSource": "aws:kinesis",
             "eventSourceARN": arn,
@@ -69,9 +69,13 @@ def deliver(rig: StateRig, function: Container) -> dict[str, Any]:
                 "approximateArrivalTimestamp": (record.arrival_ms or 0) / 1000,
             },
         }
-        for record in rig.records(FIRST)
+        for record in rig.records(FIRST)[first:]
     ]
-    return function.serve({"Records": records}, Context())
+
+
+def deliver(rig: StateRig, function: Container) -> dict[str, Any]:
+    """Give the function all records of a shard."""
+    return function.serve({"Records": batch(rig)}, Context())
 
 
 def test_it_goes_on_by_itself_after_the_state_was_reset(rig: StateRig, capsys: Capture) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,7 +12,7 @@ from consumer.entrypoints.lambda_handler import Container, Time
 from consumer.records import Position
 from consumer.runtime import clock, invocations
 from tests.entrypoints.state_rig import FIRST, StateRig, World, embedded_aws, new_rig
-from tests.entrypoints.test_lambda_container import FUNCTION, container
+from tests.entrypoints.test_lambda_container import FUNCTION, batch, container
 
 WHOLE_MS = 9_000
 
@@ -44,25 +42,6 @@ def rig(aws: tuple[Emulator, World], tmp_path: Path) -> StateRig:
     queue = rig.emulator.client("sqs").create_queue(QueueName=rig.name)["QueueUrl"]
     rig.file.write_text(rig.file.read_text().replace("{stdout: {}}", f'{{sqs: {{queue_url: "{queue}"}}}}'))
     return rig
-
-
-def batch(rig: StateRig, first: int) -> list[dict[str, Any]]:
-    """Return the records of a shard from one on, as a mapping delivers them."""
-    arn = rig.streams.describe_stream_summary(StreamName=rig.name)["StreamDescriptionSummary"]["StreamARN"]
-    return [
-        {
-            "eventSource": "aws:kinesis",
-            "eventSourceARN": arn,
-            "eventID": f"{FIRST}:{record.sequence_number}",
-            "kinesis": {
-                "partitionKey": record.partition_key,
-                "sequenceNumber": record.sequence_number,
-                "data": base64.b64encode(record.data).decode(),
-                "approximateArrivalTimestamp": (record.arrival_ms or 0) / 1000,
-            },
-        }
-        for record in rig.records(FIRST)[first:]
-    ]
 
 
 def test_what_there_is_no_time_for_comes_again_from_the_first_record_left(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from consumer.emulator.server import Emulator
+from consumer.entrypoints.state.wording import shard_name
 from consumer.errors import EXIT_ENVIRONMENT, EXIT_OK, EXIT_REFUSED, SetupError
 from consumer.sources import leases
 from consumer.state.base import FORMAT_VERSION, Entry
@@ -361,3 +362,8 @@ def test_looking_changes_nothing(resharded: StateRig, capsys: Capture, tmp_path:
         assert give(resharded, capsys, *arguments).status == EXIT_OK
     assert resharded.stored() == before
     assert resharded.world.slept == []
+
+
+@pytest.mark.parametrize(("said", "name"), [("3", HIGH), (HIGH, HIGH), ("²", "²"), ("1" * 13, "1" * 13)])
+def test_a_number_stands_for_the_name_that_kinesis_makes_of_it(said: str, name: str) -> None:
+    assert shard_name(said) == name

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.core.times import TimeError, format_time, parse_time
+from consumer.entrypoints.state.wording import shard_name
 from consumer.errors import EXIT_USAGE, StreamgaugeError
 from consumer.pipeline.durations import parse_duration
 from consumer.pipeline.model import Name, Pipeline, Type, Window
 from consumer.records import hash_key
 
 _MILLISECONDS = re.compile(r"-?[0-9]{1,15}")
-_NUMBER = re.compile(r"[0-9]{1,12}")
 
 Value = str | int | float | bool | None
 """As rows have it: a timestamp is text."""
@@ -69,12 +69,13 @@ def ask(
         raise QuestionError(f"window {window} is aligned: the key says which shard, leave --shard out")
     values = _key(asked, key)
     return Question(
-        asked, number, values, None if at is None else _time(at, "--at"), _shard(shard), _duration(late_for)
+        asked,
+        number,
+        values,
+        None if at is None else _time(at, "--at"),
+        None if shard is None else shard_name(shard),
+        _duration(late_for),
     )
-
-
-def _shard(shard: str | None) -> str | None:
-    return f"shardId-{int(shard):012d}" if shard is not None and _NUMBER.fullmatch(shard) else shard
 
 
 def _key(window: Window, text: str | None) -> dict[str, Value]:

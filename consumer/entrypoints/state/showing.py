@@ -20,6 +20,7 @@ from consumer.entrypoints.state.wording import (
     columns,
     counted,
     position_text,
+    shard_name,
     size_of,
     status_of,
     time_text,
@@ -41,17 +42,12 @@ _EARLIER = {
 
 def show(site: Site, shard: str, *, as_json: bool) -> int:
     """Tell of one shard; return EXIT_OK, or EXIT_REFUSED if its state is damaged or no worker would take it."""
-    facts = _facts(site, _name(shard))
+    facts = _facts(site, shard_name(shard))
     if as_json:
         site.tell(msgspec.json.encode(facts).decode())
     else:
         site.out.writelines(f"{line}\n" for line in _lines(facts))
     return EXIT_REFUSED if facts.get("unreadable") or facts.get("refused") else EXIT_OK
-
-
-def _name(shard: str) -> str:
-    """Return a shard's name; a number stands for the name that Kinesis makes of it."""
-    return f"shardId-{int(shard):012d}" if shard.isdigit() else shard
 
 
 def _facts(site: Site, shard: str) -> dict[str, Any]:

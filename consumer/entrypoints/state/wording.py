@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from consumer.core.times import MAX_TIME_MS, MIN_TIME_MS, format_time
@@ -10,8 +11,14 @@ from consumer.records import Position
 from consumer.sources.leases import Lease
 from consumer.state.base import Claim, ShardState
 
+_NUMBER = re.compile(r"[0-9]{1,12}")
 _DIGITS_SHOWN = 12
 _SECOND_MS, _MINUTE_MS, _DAY_MS = 1_000, 60_000, 86_400_000
+
+
+def shard_name(text: str) -> str:
+    """Return a shard's name; a number stands for the name that Kinesis makes of it."""
+    return f"shardId-{int(text):012d}" if _NUMBER.fullmatch(text) else text
 
 
 def status_of(claim: Claim | None) -> str:
