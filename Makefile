@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test deep deep-tests simulate crash-points chaos fuzz mutants lambda-demo lambda-zip lint bench bench-cold-start bench-commit bench-core bench-memory bench-recovery clean lock
+.PHONY: help demo test deep deep-tests simulate crash-points chaos fuzz mutants search lambda-demo lambda-zip lint bench bench-cold-start bench-commit bench-core bench-memory bench-recovery clean lock
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -32,6 +32,7 @@ test: $(STAMP) lint ## run all fast tests, the ones with the real daemon include
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 deep: deep-tests ## run everything that takes long: some hours
+	$(MAKE) search
 	$(BIN)/python -m tests.fuzz
 	$(BIN)/python -m tests.crash_points --pairs --jobs $(WORKERS)
 	$(BIN)/python -m consumer.testing.simulation --seeds 1..50000 --jobs $(WORKERS)
@@ -55,6 +56,9 @@ fuzz: $(STAMP) ## check a million random inputs (some minutes); ARGS="--cases N 
 mutants: $(STAMP) ## change the code and see that a test fails (an hour or more): ARGS="--sample 60 --seed 7"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/mutants.txt
 	$(BIN)/python -m tests.mutation --jobs $(WORKERS) $(ARGS)
+
+search: $(STAMP) ## look for inputs that break a property, others each time (some minutes)
+	$(BIN)/python -m pytest -n $(WORKERS) -m "hypothesis and not deep" --hypothesis-profile=search $(ARGS)
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check .

@@ -224,7 +224,6 @@ class Parser:
         else:
             # One more than its own power: operators of one power group from the left.
             right = self.operand(power + 1)
-            typing_rules.refuse_equal_to_null(token.text, left, right, token.offset)
             expression = typing_rules.combine(token.text, left, right, token.offset)
         if power == COMPARISON and self.infix_power() == COMPARISON:
             raise ExpressionError(

@@ -113,8 +113,8 @@ def _any_of(tests: Sequence[Expression]) -> Expression:
     return Apply("or", parts, Type.BOOL, any(part.nullable for part in parts))
 
 
-def refuse_equal_to_null(operator: str, left: Operand, right: Operand, offset: int) -> None:
-    """ExpressionError for `x == null` and `x != null`, which are null whatever x is: `is null` was meant."""
+def _refuse_equal_to_null(operator: str, left: Operand, right: Operand, offset: int) -> None:
+    """ExpressionError where a value is compared with null, `in` a list too: that is null whatever the value is."""
     if operator in ("==", "!=") and (is_untyped_null(left.expression) or is_untyped_null(right.expression)):
         meant = "is null" if operator == "==" else "is not null"
         raise ExpressionError(f"what is compared with null gives null, never true or false: write `{meant}`", offset)
@@ -124,6 +124,7 @@ def combine(operator: str, left: Operand, right: Operand, offset: int) -> Expres
     """Type-check a binary operator that stands at `offset`."""
     if operator in LOGIC:
         return _logic(operator, left, right)
+    _refuse_equal_to_null(operator, left, right, offset)
     left, right = _share_type(left, right)
     if operator in ARITHMETIC:
         return _arithmetic(operator, left, right)
