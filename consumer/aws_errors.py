@@ -125,6 +125,13 @@ def meaning_of(error: Exception) -> Meaning | None:
     return next((_MEANING_OF_CLASS[name] for name in names if name in _MEANING_OF_CLASS), None)
 
 
+def reason_of(error: BaseException) -> str:
+    """Return a word fit for a metric label: what the call meant that this error was raised for; else `other`."""
+    cause = error.__cause__
+    meaning = meaning_of(cause) if isinstance(cause, Exception) else None
+    return "other" if meaning is None else str(meaning)
+
+
 def meaning_of_code(code: str, status: int = 0) -> Meaning:
     """Return what a service's error code means, with the HTTP status that it came with (0: none)."""
     known = _MEANING_OF_CODE.get(code)

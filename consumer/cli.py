@@ -16,6 +16,7 @@ from consumer.errors import EXIT_FAILURE, EXIT_USAGE, StreamgaugeError
 
 if TYPE_CHECKING:
     from consumer.entrypoints.state import Site
+    from consumer.pipeline.model import Pipeline
 
     _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the type has no public name
 
@@ -270,7 +271,13 @@ def _doctor(options: argparse.Namespace) -> int:
 def _site(options: argparse.Namespace) -> Site:
     from consumer.entrypoints.state import open_site  # noqa: PLC0415 - each command imports what it needs alone
 
-    return open_site(options.file, environment(), out=sys.stdout, err=sys.stderr)
+    return open_site(_pipeline(options), environment(), out=sys.stdout, err=sys.stderr)
+
+
+def _pipeline(options: argparse.Namespace) -> Pipeline:
+    from consumer.pipeline.load import load  # noqa: PLC0415 - each command imports what it needs alone
+
+    return load(options.file, environment())
 
 
 def _state_list(options: argparse.Namespace) -> int:
@@ -318,12 +325,11 @@ def _state_handover(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from consumer.entrypoints.explain import Wanted, ask, explain  # noqa: PLC0415 - each command imports what it needs
 
-    site = _site(options)
     question = ask(
-        site.pipeline, options.window, options.key, at=options.at, shard=options.shard, late_for=options.late_for
+        _pipeline(options), options.window, options.key, at=options.at, shard=options.shard, late_for=options.late_for
     )
     wanted = Wanted(records=options.records or options.payload, payload=options.payload)
-    return explain(site, question, wanted, as_json=options.json)
+    return explain(_site(options), question, wanted, as_json=options.json)
 
 
 def _demo(options: argparse.Namespace) -> int:

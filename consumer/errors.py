@@ -40,6 +40,10 @@ class RefusedError(StreamgaugeError):
     exit_status = EXIT_REFUSED
 
 
+class ApplicationRefusedError(RefusedError):
+    """Not one shard's state but that of the whole pipeline does not fit."""
+
+
 class CorruptStateError(RefusedError):
     """A stored snapshot is not what its manifest says."""
 

@@ -243,6 +243,10 @@ class KeyedWindows(ABC):
         """See Windows."""
         return self._open_count
 
+    def key_count(self) -> int:
+        """See Windows."""
+        return len(self.dirty) + len(self.clean)
+
     def dirty_count(self) -> int:
         """See Windows."""
         return len(self.dirty)

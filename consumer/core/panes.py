@@ -182,6 +182,10 @@ class TumblingWindows:
         """See Windows."""
         return sum(map(len, self._panes.values()))
 
+    def key_count(self) -> int:
+        """See Windows."""
+        return max(map(len, self._panes.values()), default=0)
+
     def dirty_count(self) -> int:
         """See Windows."""
         return sum(len(pane.dirty) for pane in self._touched.values())

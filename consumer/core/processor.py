@@ -190,6 +190,16 @@ class Processor:
             counted[self._program.windows[number].window.name] += windows.open_count()
         return counted
 
+    def active_keys(self) -> dict[str, int]:
+        """Return how many keys have something open in each window; see `Windows.key_count`.
+
+        What came from other shards, in windows that are not aligned, counts for itself.
+        """
+        counted = {program.window.name: 0 for program in self._program.windows}
+        for number, _, _, windows in self._core.holdings:
+            counted[self._program.windows[number].window.name] += windows.key_count()
+        return counted
+
     def open_windows(self) -> list[OpenWindows]:
         """Return what is open of each window, its own events and those of each shard that it has taken over."""
         return [

@@ -209,6 +209,10 @@ class SlidingWindows:
         """See Windows."""
         return sum(map(len, self._open.values()))
 
+    def key_count(self) -> int:
+        """See Windows."""
+        return max(map(len, self._open.values()), default=0)
+
     def dirty_count(self) -> int:
         """See Windows."""
         return sum(len(pane.dirty) for pane in self._touched.values()) + len(self._revised)

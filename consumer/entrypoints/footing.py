@@ -11,19 +11,21 @@ import boto3
 import msgspec
 
 from consumer.core.compile import Program, compile_pipeline
-from consumer.entrypoints.beginning import begin
-from consumer.errors import RetryableError, SetupError
+from consumer.entrypoints.beginning import begin, start_seconds
+from consumer.errors import RetryableError
 from consumer.pipeline.differences import window_changes
 from consumer.pipeline.model import Pipeline
-from consumer.records import HashRange
+from consumer.records import HashRange, Position
 from consumer.runtime import clock
 from consumer.runtime.adoption import adopt, former_windows
 from consumer.runtime.misrouting import MisroutingWatch
-from consumer.runtime.surroundings import ShardOrigin, check_runs_in, check_stream
+from consumer.runtime.retry import StoppedError
+from consumer.runtime.surroundings import Retention, ShardOrigin, check_runs_in, check_stream
 from consumer.sinks.base import Router
 from consumer.sinks.build import Clients, build_router
 from consumer.sources import kinesis
 from consumer.sources.kinesis import KinesisClient, ShardInfo, StreamInfo
+from consumer.sources.reading import Behind, RecordsClient, first_behind, looking_ahead
 from consumer.state import dynamodb, s3
 from consumer.state.base import Application, RunsIn, StateStore
 from consumer.telemetry.events import StartStep, Telemetry
@@ -56,6 +58,27 @@ class Footing:
     def shards(self) -> tuple[ShardInfo, ...]:
         """Return the stream's shards, as they are now."""
         return kinesis.list_shards(self.stream, self.program.pipeline.source.stream)
+
+    def retention(self, pause: Callable[[float], bool]) -> Retention:
+        """Return how long the stream keeps records, and a look at what it holds of a shard behind a position.
+
+        Of all shards but the roots everything counts. `pause(seconds)` waits between two reads; StoppedError if it
+        returns True.
+        """
+        client: RecordsClient = self.stream  # type: ignore[assignment]  # boto3's client has all operations
+        pipeline, roots = self.program.pipeline, self.application.roots
+        start = start_seconds(pipeline, self.application.started_at_ms)
+
+        def wait(seconds: float) -> None:
+            if pause(seconds):
+                raise StoppedError("no time is left to look what the stream holds")
+
+        def behind(shard: str, position: Position | None, hash_range: HashRange) -> Behind:
+            begins = start if shard in roots else None
+            reader = looking_ahead(client, pipeline.source.stream, shard, hash_range, position, begins)
+            return first_behind(reader, position, wait)
+
+        return Retention(self.info.retention_hours * 3_600_000, behind)
 
     def misrouting_watch(
         self, telemetry: Telemetry, in_background: Callable[[Callable[[], None]], None]
@@ -90,6 +113,7 @@ def agree(
     """Write the application item where it is missing or windows were added or removed; RefusedError if it differs."""
     pipeline = program.pipeline
     info = starting("describe_stream", lambda: kinesis.describe(stream, pipeline.source.stream))
+    telemetry.stream_seen(retention_seconds=3600.0 * info.retention_hours)
     if info.ignores_partition_keys and any(window.aligned for window in pipeline.windows):
         telemetry.stream_ignores_keys(stream=info.name)
     stored = starting("read_application", store.read_application)
@@ -158,10 +182,3 @@ class Shards:
             listed[info.id] = ShardOrigin(HashRange(*map(int, info.hash_range)), info.parents)
         self._origins = self._origins | listed
         return listed
-
-
-def region_of(session: boto3.Session) -> str:
-    """Return the region; SetupError if none is set."""
-    if session.region_name is None:
-        raise SetupError("no AWS region is set: set AWS_REGION")
-    return session.region_name

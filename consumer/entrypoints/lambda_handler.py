@@ -12,25 +12,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import boto3
-
 from consumer import __version__
 from consumer.core.compile import compile_pipeline
-from consumer.entrypoints.beginning import start_seconds
+from consumer.entrypoints.aws_session import open_session
 from consumer.entrypoints.footing import Footing, Shards, find_footing
 from consumer.environment import environment
-from consumer.errors import RefusedError, RetryableError, SetupError
+from consumer.errors import ApplicationRefusedError, RetryableError, SetupError
 from consumer.pipeline.load import load
 from consumer.pipeline.model import FileSink, Pipeline, StdoutSink
 from consumer.records import HashRange, Position
 from consumer.runtime import clock
 from consumer.runtime.invocations import Invocations
 from consumer.runtime.retry import StoppedError, until_done
-from consumer.runtime.surroundings import ShardOrigin, Surroundings
+from consumer.runtime.surroundings import Retention, ShardOrigin, Surroundings
 from consumer.sources import aws
 from consumer.sources.lambda_event import Delivery, delivery, is_delivery
 from consumer.sources.mapping import UNCHECKED, check_mapping
-from consumer.sources.reading import Behind, RecordsClient, ShardGoneError, first_behind, looking_ahead
+from consumer.sources.reading import Behind
 from consumer.telemetry.emf import EmbeddedMetrics
 from consumer.telemetry.events import StartStep, Telemetry
 from consumer.telemetry.health import Health
@@ -48,6 +46,10 @@ _OVER_MS = 1_000
 _START_RETRY_SECONDS_MAX = 120.0
 _FOOTING_MS = 600_000
 """How long a container believes what it has found: its mapping, its table, what the state is of."""
+_AGAIN_MS = 60_000
+"""And how long after a look that did not come about."""
+_AGAIN_RETRY_SECONDS_MAX = 5.0
+"""For how long a look that is not the first is tried again: there are records to be processed."""
 
 T = TypeVar("T")
 
@@ -121,10 +123,10 @@ class Container:
         self._embedded = EmbeddedMetrics(registry, pipeline=self._pipeline.name, now_ms=clock.now_ms)
         self._time = Time()
         self._program = program
-        self._session = boto3.Session()
-        self._footing: Footing | None = None
-        self._invocations: Invocations | None = None
+        self._session = open_session(environ)
+        self._standing: tuple[Footing, Invocations] | None = None
         self._found_again_ms = 0
+        self._retry_until = 0.0
         self._telemetry.container_started(
             pipeline=self._pipeline.name,
             version=__version__,
@@ -142,13 +144,19 @@ class Container:
                 return self._tick()
             found = delivery(event)
             return self._batch(found)
+        except StoppedError as error:
+            raise self._failed(RetryableError(f"the invocation has no time left: {error}"), found) from error
         except Exception as error:
-            self._telemetry.failed(error=error, shard=None if found is None else found.shard)
-            if isinstance(error, RefusedError):
-                self._footing = None  # a person may see to it while the container lives
+            self._failed(error, found)
             raise
         finally:
             self._embedded.flush(sys.stdout, shard=None if found is None else found.shard)
+
+    def _failed(self, error: Exception, found: Delivery | None) -> Exception:
+        self._telemetry.failed(error=error, shard=None if found is None else found.shard)
+        if isinstance(error, ApplicationRefusedError):
+            self._fall()  # a person may see to it while the container lives
+        return error
 
     def _batch(self, found: Delivery) -> dict[str, Any]:
         footing, invocations = self._stand()
@@ -173,18 +181,40 @@ class Container:
         return {"shards": shards}
 
     def _stand(self) -> tuple[Footing, Invocations]:
-        """Return what an invocation of late has found: the mapping may change, and the state be reset."""
-        if self._footing is None or self._invocations is None or clock.now_ms() >= self._found_again_ms:
-            footing = find_footing(self._program, self._session, self._starting, self._telemetry, runs_in="lambda")
-            self._check_mapping(footing)
-            reads: RecordsClient = footing.stream  # type: ignore[assignment]  # boto3's client has all operations
-            shards = Shards(footing.stream, self._pipeline.source.stream)
-            around = self._surroundings(footing, shards)
-            stream = _Stream(footing, shards, reads, self._wait)
-            misrouting = footing.misrouting_watch(self._telemetry, around.in_background)
-            self._footing, self._invocations = footing, Invocations(around, stream, self._time, misrouting)
-            self._found_again_ms = clock.now_ms() + _FOOTING_MS
-        return self._footing, self._invocations
+        """Return what an invocation of late has found: the mapping may change, and the state be reset.
+
+        Where it cannot be looked at again just now, a container goes on as it is: what it had found was right.
+        """
+        standing = self._standing
+        if standing is None:
+            return self._find(_START_RETRY_SECONDS_MAX)
+        if clock.now_ms() < self._found_again_ms:
+            return standing
+        try:
+            return self._find(_AGAIN_RETRY_SECONDS_MAX)
+        except (RetryableError, StoppedError) as error:
+            self._found_again_ms = clock.now_ms() + _AGAIN_MS
+            self._telemetry.look_postponed(error=RetryableError(str(error)))
+            return standing
+
+    def _find(self, retry_seconds_max: float) -> tuple[Footing, Invocations]:
+        self._retry_until = clock.monotonic() + retry_seconds_max
+        footing = find_footing(self._program, self._session, self._starting, self._telemetry, runs_in="lambda")
+        self._check_mapping(footing)
+        shards, retention = Shards(footing.stream, self._pipeline.source.stream), footing.retention(self._time.pause)
+        around = self._surroundings(footing, shards, retention)
+        misrouting = footing.misrouting_watch(self._telemetry, around.in_background)
+        self._fall()
+        invocations = Invocations(around, _Stream(shards, retention), self._time, misrouting)
+        self._standing = footing, invocations
+        self._found_again_ms = clock.now_ms() + _FOOTING_MS
+        return self._standing
+
+    def _fall(self) -> None:
+        """Give up what was found, and all that is in memory."""
+        if self._standing is not None:
+            self._standing[1].close()
+        self._standing = None
 
     def _check_mapping(self, footing: Footing) -> None:
         if self._environ.get(UNCHECKED):
@@ -203,7 +233,7 @@ class Container:
             ),
         )
 
-    def _surroundings(self, footing: Footing, shards: Shards) -> Surroundings:
+    def _surroundings(self, footing: Footing, shards: Shards, retention: Retention) -> Surroundings:
         return Surroundings(
             program=footing.program,
             application=footing.application,
@@ -213,6 +243,7 @@ class Container:
             telemetry=self._telemetry,
             clock=clock,
             pause=self._time.pause,
+            retention=retention,
         )
 
     def _starting(self, step: StartStep | ContainerStep, call: Callable[[], T], /) -> T:
@@ -220,36 +251,24 @@ class Container:
             self._telemetry.start_retry(step=step, error=error, wait_seconds=wait_seconds)
 
         return until_done(
-            call, clock=clock, pause=self._time.pause, seconds_max=_START_RETRY_SECONDS_MAX, on_retry=on_retry
+            call,
+            clock=clock,
+            pause=self._time.pause,
+            seconds_max=self._retry_until - clock.monotonic(),
+            on_retry=on_retry,
         )
-
-    def _wait(self, seconds: float) -> None:
-        if self._time.pause(seconds):
-            raise StoppedError("the invocation has no time left")
 
 
 class _Stream:
     """Reads of the pipeline's stream."""
 
-    def __init__(self, footing: Footing, shards: Shards, client: RecordsClient, wait: Callable[[float], None]) -> None:
-        self._client = client
-        self._stream = footing.program.pipeline.source.stream
-        self._start_seconds = start_seconds(footing.program.pipeline, footing.application.started_at_ms)
-        self._roots = footing.application.roots
+    def __init__(self, shards: Shards, retention: Retention) -> None:
         self._shards = shards
-        self._wait = wait
+        self._retention = retention
 
     def behind(self, shard: str, position: Position | None, hash_range: HashRange) -> Behind:
-        """Return what a shard holds behind a position; of all but the roots everything counts."""
-        start_seconds = self._start_seconds if shard in self._roots else None
-        reader = looking_ahead(self._client, self._stream, shard, hash_range, position, start_seconds)
-        try:
-            return first_behind(reader, position, self._wait)
-        except ShardGoneError as error:
-            raise RefusedError(
-                f"{shard} is no longer in the stream: its last records are older than the retention, and whether all "
-                "of them were counted cannot be found out"
-            ) from error
+        """Return what a shard holds behind a position."""
+        return self._retention.behind(shard, position, hash_range)
 
     def origins(self) -> Mapping[str, ShardOrigin]:
         """Return all shards of the stream."""

@@ -9,19 +9,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-import boto3
-
 from consumer import __version__
 from consumer.core.compile import Program, compile_pipeline
+from consumer.entrypoints.aws_session import open_session, region_of
 from consumer.entrypoints.beginning import start_seconds
-from consumer.entrypoints.footing import Footing, Shards, find_footing, region_of
+from consumer.entrypoints.footing import Footing, Shards, find_footing
 from consumer.environment import default_identifier
 from consumer.errors import EXIT_FAILURE, EXIT_OK, FencedError, RetryableError, SetupError, StreamgaugeError
+from consumer.pipeline.explain_windows import window_in_brief
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline, StdoutSink
 from consumer.runtime import clock
 from consumer.runtime.churn import ClaimPace
-from consumer.runtime.class_archive import find_archive
+from consumer.runtime.class_archive import ready_archive
 from consumer.runtime.clock import Stop
 from consumer.runtime.compaction import Background
 from consumer.runtime.daemon_files import DaemonConfig, setting_ms
@@ -31,6 +31,7 @@ from consumer.runtime.java import JvmOptions, find_java
 from consumer.runtime.misrouting import MisroutingWatch
 from consumer.runtime.retry import StoppedError, until_done
 from consumer.runtime.shard import ShardRunner
+from consumer.runtime.start_watch import StartWatch
 from consumer.runtime.supervisor import Daemon
 from consumer.runtime.surroundings import Surroundings
 from consumer.sources import leases
@@ -40,6 +41,7 @@ from consumer.telemetry.http import MonitoringServer
 from consumer.telemetry.logging import configure_logging
 from consumer.telemetry.metrics import Metrics, new_registry
 from consumer.telemetry.progress import Progress, show
+from consumer.telemetry.status_report import StatusBoard
 
 START_RETRY_SECONDS_MAX = 120.0
 """How long each call to AWS that a start needs is tried again: throttles of many workers that start at once pass."""
@@ -76,11 +78,18 @@ def run(path: Path, environ: Mapping[str, str], *, log_level: str, metrics_host:
         now_ms=clock.now_ms,
         progress=progress,
     )
+    telemetry.facts.window_texts = {window.name: window_in_brief(window) for window in pipeline.windows}
     with ExitStack() as stack:
         monitoring = MonitoringServer(
-            host=metrics_host, port=pipeline.worker.metrics_port, registry=registry, health=health, logger=logger
+            host=metrics_host,
+            port=pipeline.worker.metrics_port,
+            registry=registry,
+            health=health,
+            status=StatusBoard(telemetry.facts, health),
+            logger=telemetry.logger,
         )
         stack.enter_context(monitoring)
+        stack.enter_context(StartWatch(telemetry))
         if progress is not None:
             stack.enter_context(show(progress))
         try:
@@ -109,7 +118,7 @@ class _Worker:
         self._telemetry = telemetry
         self._options = JvmOptions(quick_start=quick_start)
         self._identifier = self._pipeline.worker.identifier or default_identifier(environ)
-        self._session = boto3.Session()
+        self._session = open_session(environ)
         self._stop = Stop(SINK_GRACE_SECONDS)
         self._daemon: Daemon | None = None
         self._reason: str | None = None
@@ -133,6 +142,7 @@ class _Worker:
             identifier=self._identifier,
         )
         region = region_of(self._session)
+        self._telemetry.start_step("find_java")
         java, jars = find_java(self._environ), find_jars().require()
         footing = find_footing(self._program, self._session, self._starting, self._telemetry, runs_in="worker")
         application = footing.application
@@ -147,6 +157,7 @@ class _Worker:
             clock=clock,
             pause=self._stop.pause,
             in_background=Background(),
+            retention=footing.retention(self._stop.pause),
         )
         daemon = Daemon(
             DaemonConfig(
@@ -163,11 +174,12 @@ class _Worker:
             on_shard=self._runner(around, footing.misrouting_watch(self._telemetry, around.in_background)),
             on_log=self._log,
             options=self._options,
-            archive=find_archive(java, jars, self._environ),
+            archive=ready_archive(java, jars, self._environ, self._telemetry),
         )
         with ExitStack() as stack:
             stack.callback(router.close)
             stack.enter_context(daemon)
+            self._telemetry.start_step("wait_for_old_daemon")
             daemon.wait_until_alone()
             lease_tables = leases.make_client(self._session)
             self._starting(
@@ -177,7 +189,9 @@ class _Worker:
             self._daemon = daemon
             if self._stop.requested:
                 return EXIT_OK
+            self._telemetry.start_step("start_daemon")
             daemon.start()
+            self._telemetry.start_step("initialise_daemon")
             self._telemetry.daemon_started(pid=daemon.pid or 0, java_version=java.version)
             handovers = HandoverWatch(
                 self._identifier,
@@ -185,6 +199,7 @@ class _Worker:
                 finish=lambda lease: leases.finish_handover(lease_tables, worker.application, lease),
                 telemetry=self._telemetry,
                 monotonic=clock.monotonic,
+                failover_seconds=setting_ms(worker.kcl, "failoverTimeMillis") / 1000,
             )
             status = self._wait(daemon, handovers)
             self._leave(lease_tables)
@@ -216,6 +231,8 @@ class _Worker:
             except FencedError:
                 self._stop.wait(clock.random() * FENCED_PAUSE_SECONDS_MAX)
                 raise
+            if not initialised:
+                self._telemetry.daemon_says(daemon.says)
             if daemon.initialised and not initialised:
                 initialised = True
                 handovers.start(self._stop.wait)
@@ -234,6 +251,7 @@ class _Worker:
 
         SetupError after START_RETRY_SECONDS_MAX, StoppedError when the worker is told to stop.
         """
+        self._telemetry.start_step(step)
 
         def on_retry(error: RetryableError, wait_seconds: float) -> None:
             self._telemetry.start_retry(step=step, error=error, wait_seconds=wait_seconds)

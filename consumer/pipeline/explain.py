@@ -215,14 +215,24 @@ def _limits(pipeline: Pipeline) -> list[str]:
         )
         for window in pipeline.windows
     ]
-    total = size_in_words(memory_bytes_at_limit(pipeline))
+    usual = groups * max(map(memory_per_group, pipeline.windows))
+    bound = memory_bytes_at_limit(pipeline)
     return [
         f"A shard holds at most {groups:,} open groups, those of all windows together. {_beyond(pipeline)}",
         "Estimates of memory, if all groups are of one window:",
         *table(rows),
-        f"So a shard's open groups take at most {total}, as far as texts have no more than 30 characters.",
+        f"So a shard's open groups take {_at_most(usual, bound)}, as far as texts have no more than 30 characters.",
         "A worker needs that for each shard it has at a time, and some 100 MB for itself.",
     ]
+
+
+def _at_most(usual: int, bound: int) -> str:
+    if usual == bound:
+        return f"at most {size_in_words(bound)}"
+    return (
+        f"some {size_in_words(usual)} at the limit with a few values in each, and at most {size_in_words(bound)} "
+        "with everything in every group full (`limits.groups` bounds both)"
+    )
 
 
 def _when_full(groups: int, full_bytes: int, bytes_: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import singledispatch
 
 from consumer.pipeline.canonical import aggregate_to_text, to_text
-from consumer.pipeline.durations import duration_in_words
+from consumer.pipeline.durations import duration_in_words, format_duration
 from consumer.pipeline.memory import memory_per_group, memory_per_group_at_most
 from consumer.pipeline.model import (
     Aggregate,
@@ -32,6 +32,25 @@ def explain_window(pipeline: Pipeline, window: Window) -> list[str]:
         *_revisions(window),
         _memory(window),
     ]
+
+
+def window_in_brief(window: Window) -> str:
+    """Return a window's kind and groups in a few words: `tumbling 1m by country, a part for each shard`."""
+    groups = f" by {', '.join(column.name for column in window.by)}" if window.by else ""
+    return f"{_kind_in_brief(window.kind)}{groups}{'' if window.aligned else ', a part for each shard'}"
+
+
+def _kind_in_brief(kind: Kind) -> str:
+    match kind:
+        case Tumbling():
+            zone = f" in {kind.timezone}" if kind.timezone else ""
+            return f"tumbling {format_duration(kind.size_ms)}{zone}"
+        case Sliding():
+            return f"sliding {format_duration(kind.size_ms)} every {format_duration(kind.every_ms)}"
+        case Session():
+            return f"session, gap {format_duration(kind.gap_ms)}"
+        case Stagger():
+            return f"stagger {format_duration(kind.size_ms)}"
 
 
 def _result_in_words(aggregate: Aggregate) -> str:

@@ -46,6 +46,10 @@ _SPELLINGS = {name.lower(): name for name in (*_NUMBERS, "retrievalMode", "disab
 _LIKENESS = 0.9
 """Of 1: a name that is so like one of these is a slip. The daemon says nothing of names that it does not know."""
 _MINIMA = {
+    "shardConsumerDispatchPollIntervalMillis": (
+        100,
+        "the daemon's loop would spin, and read the lock row in each turn",
+    ),
     "timeoutInSeconds": (3600, "the daemon kills itself when an answer takes longer, as it does while a sink is down"),
 }
 """The least that a number may be, and why."""

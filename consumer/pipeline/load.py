@@ -49,6 +49,10 @@ def load_text(text: str, source_name: str, environ: Mapping[str, str]) -> Pipeli
             problems.add(0, (), "is empty: a pipeline file begins with `pipeline: NAME`")
         problems.raise_if_any()
     assert root is not None
+    if isinstance(root, tree.Mapping) and "tests" in root.entries:
+        problems = ProblemList(source_name, text)
+        problems.add(0, (), "is a file of tests, for `streamgauge test`; a pipeline file has no `tests`")
+        problems.raise_if_any()
     interpolate(root, environ, problems)
     _refuse_nulls(root, problems)
     data = tree.to_plain(root)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from consumer.pipeline.field_rules import Column, FieldPath, FieldType
+from consumer.pipeline.meanings import describe
 from consumer.pipeline.rules import (
     Choice,
     Combine,
@@ -399,8 +400,10 @@ EXAMPLES = {
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of pipeline files, for editors."""
-    return {
+    schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **PipelineFile.model_json_schema(),
         "title": "Streamgauge pipeline",
     }
+    describe(schema)
+    return schema

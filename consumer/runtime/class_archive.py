@@ -3,23 +3,28 @@
 It is the JDK's own class data sharing, and saves a start of the daemon 40 % of its CPU time. Rules
 1. An archive is code: it lies in a directory that belongs to this user, and that nobody else may write to.
 2. Nothing hangs on it. Java looks whether it was made by the same build and of the same jars, and loads its classes
-   one by one if not. If Java crashes over a damaged file, as old versions do, the next start does without it.
+   one by one if not. It checks the file's sum, so damage is no crash; if one comes all the same, the next start does
+   without it.
 3. It is made of what a daemon has loaded, when that has worked for a while: in the background, with the lowest
-   priority, by one process of the machine at a time, where there is memory for it. It appears whole, by a rename.
+   priority, by one process of the machine at a time, where there is memory for it; if there is not, its maker is what
+   the kernel kills. It appears whole, by a rename.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,28 +43,35 @@ ARCHIVES_MAX = 4
 MEMORY_BYTES_MIN = 512 * 1024 * 1024
 """What must be free: making an archive takes 360 MB."""
 
+PACKED_IN = "STREAMGAUGE_CLASS_ARCHIVES"
+"""Environment variable: the folder of archives that came with an image. Packed one takes 16 MB."""
+
 _JAVA_MIN = 17
 """The oldest version that this was tried with."""
 _HEAP = "-Xmx128m"
 _SECONDS_MAX = 600.0
 _LOWEST_PRIORITY = 19
+_FIRST_TO_BE_KILLED = "1000"
 _SUFFIX = ".jsa"
+_PACKED_SUFFIX = ".jsa.gz"
+_COPY_BYTES = 1 << 20
 _CRASHES = frozenset({signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV})
 
 
 @dataclass(frozen=True, slots=True)
 class ClassArchive:
-    """The archive of one Java and these jars at `path`, be it there or not."""
+    """The archive of one Java and these jars at `path`, be it there or not; `packed` is where an image has it."""
 
     path: Path
     java: Java
     jars: Jars
+    packed: Path | None = None
 
     def flags(self, class_list: Path) -> list[str]:
         """Return arguments for Java: to use the archive; without one, to list the classes that it would be made of."""
         if self.path.exists():
-            # Without the second it would tell about an archive that does not fit on standard output, as errors.
-            return [f"-XX:SharedArchiveFile={self.path}", "-Xlog:cds=off"]
+            # Without the last it would tell about an archive that does not fit on standard output, as errors.
+            return [f"-XX:SharedArchiveFile={self.path}", "-XX:+VerifySharedSpaces", "-Xlog:cds=off"]
         return [f"-XX:DumpLoadedClassList={class_list}"]
 
     def blame(self, status: int) -> None:
@@ -74,20 +86,47 @@ class ClassArchive:
         """
         if self.path.exists():
             return False
-        if free_bytes() < MEMORY_BYTES_MIN:
-            raise SetupError(f"an archive of Java's classes takes {MEMORY_BYTES_MIN >> 20} MiB, and less is free")
+        _check_memory()
+
+        def dump(unfinished: Path) -> None:
+            classes = self.path.with_suffix(".classes")
+            try:
+                self._dump(_whole_lines(class_list, classes), unfinished)
+            finally:
+                classes.unlink(missing_ok=True)
+
+        return self._write(dump)
+
+    def unpack(self) -> bool:
+        """Unpack what an image has; return False if it has nothing for this Java and these jars, or all is done.
+
+        SetupError, OSError, EOFError or zlib.error if it cannot be done. It takes 0.3 CPU seconds.
+        """
+        packed = self.packed
+        if packed is None or not packed.exists() or self.path.exists():
+            return False
+        _check_memory()
+
+        def write(unfinished: Path) -> None:
+            with gzip.open(packed) as source, unfinished.open("xb") as target:
+                shutil.copyfileobj(source, target, _COPY_BYTES)
+
+        return self._write(write)
+
+    def _write(self, write: Callable[[Path], None]) -> bool:
+        """Have it written, if nobody else is writing it."""
         with _lock(self.path.with_suffix(".lock")) as locked:
             if not locked or self.path.exists():
                 return False
             unfinished = self.path.with_suffix(".new")
             unfinished.unlink(missing_ok=True)
             try:
-                self._dump(_whole_lines(class_list, self.path.with_suffix(".classes")), unfinished)
+                write(unfinished)
                 _write_through(unfinished)
                 unfinished.rename(self.path)
             finally:
                 unfinished.unlink(missing_ok=True)
-                self.path.with_suffix(".classes").unlink(missing_ok=True)
+        _delete_unfinished(self.path.parent)
         _delete_oldest(self.path.parent)
         return True
 
@@ -127,6 +166,7 @@ class ClassArchive:
         with process:
             try:
                 os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
+                Path(f"/proc/{process.pid}/oom_score_adj").write_text(_FIRST_TO_BE_KILLED)
                 _, errors = process.communicate(timeout=_SECONDS_MAX)
             except BaseException:
                 process.kill()
@@ -140,7 +180,28 @@ def find_archive(java: Java, jars: Jars, environ: Mapping[str, str]) -> ClassArc
     if _major(java.version) < _JAVA_MIN:
         return None
     directory = next((path for path in map(_usable, _directories(environ)) if path is not None), None)
-    return None if directory is None else ClassArchive(directory / f"java-{_key(java, jars)}{_SUFFIX}", java, jars)
+    if directory is None:
+        return None
+    name = f"java-{_key(java, jars)}"
+    images = environ.get(PACKED_IN)
+    packed = Path(images) / f"{name}{_PACKED_SUFFIX}" if images else None
+    return ClassArchive(directory / f"{name}{_SUFFIX}", java, jars, packed)
+
+
+def ready_archive(java: Java, jars: Jars, environ: Mapping[str, str], telemetry: StartEvents) -> ClassArchive | None:
+    """Do as find_archive does, and unpack it where an image has it; if that fails, it is told, and all goes on."""
+    archive = find_archive(java, jars, environ)
+    try:
+        if archive is not None:
+            archive.unpack()
+    except (SetupError, OSError, EOFError, zlib.error) as error:
+        telemetry.class_archive_not_made(error=error)
+    return archive
+
+
+def _check_memory() -> None:
+    if free_bytes() < MEMORY_BYTES_MIN:
+        raise SetupError(f"an archive of Java's classes takes {MEMORY_BYTES_MIN >> 20} MiB, and less is free")
 
 
 def _directories(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -205,6 +266,14 @@ def _whole_lines(class_list: Path, copy: Path) -> Path:
         raise SetupError(f"the daemon has not listed its classes: {error}") from error
     copy.write_bytes(text[: text.rfind(b"\n") + 1])
     return copy
+
+
+def _delete_unfinished(directory: Path) -> None:
+    """Delete what makers of other archives have left, who were killed."""
+    for path in (*directory.glob("*.new"), *directory.glob("*.classes")):
+        with _lock(path.with_suffix(".lock")) as nobody_makes_it:
+            if nobody_makes_it:
+                path.unlink(missing_ok=True)
 
 
 def _delete_oldest(directory: Path) -> None:

@@ -17,22 +17,16 @@ from enum import Enum
 from functools import partial
 
 from consumer.core.processor import Outcome, Processor
-from consumer.errors import CorruptStateError, FencedError, RefusedError, RetryableError
+from consumer.errors import ApplicationRefusedError, CorruptStateError, FencedError, RefusedError, RetryableError
 from consumer.records import HashRange, Position, Record, Row
 from consumer.runtime.carrying import carried_over, left_to
 from consumer.runtime.compaction import Compaction
+from consumer.runtime.gaps import check_begins, check_has_parents, check_state, end_early, is_to_be_noted, state_left
 from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.ledger import LedgerKeeper
-from consumer.runtime.surroundings import ShardOrigin, Surroundings, check_application, check_state
+from consumer.runtime.surroundings import ShardOrigin, Surroundings, check_application
 from consumer.runtime.tidying import Tidying
-from consumer.state.base import (
-    FORMAT_VERSION,
-    INLINE_BYTES_MAX,
-    Claim,
-    Entry,
-    FenceRefusedError,
-    ShardState,
-)
+from consumer.state.base import FORMAT_VERSION, INLINE_BYTES_MAX, Entry, FenceRefusedError, ShardState, latest_ms
 
 SMALL_STATE_GROUPS = 1000
 """Up to this many open groups a commit writes a base: no delta would be worth its object."""
@@ -82,6 +76,7 @@ class ShardOwner:
         self._pending_bytes = 0
         self._unacknowledged = False
         self._changed = False
+        self._caught_up_ms: int | None = None
         self._delivered: Position | None = None
         self._last_commit = around.clock.monotonic()
 
@@ -139,36 +134,31 @@ class ShardOwner:
     def _check_application(self) -> None:
         stored = self._retrying("load", self._around.store.read_application)
         if stored is None:
-            raise RefusedError("the application item has disappeared from the state table; restore it")
+            raise ApplicationRefusedError("the application item has disappeared from the state table; restore it")
         check_application(stored, self._around.application, self._around.program.pipeline.name)
         self._around = replace(self._around, application=stored)  # of earlier definitions it may know more
 
     def _start(self, checkpoint: Position | None) -> None:
         """Make commit 0: a root starts empty, every other shard with what its parents leave. Nothing else starts."""
-        if checkpoint is not None:
-            raise RefusedError(
-                f"the lease table says that {self.shard} was processed up to {checkpoint.sequence}, but there is no "
-                "state for it; restore the state table, or give the pipeline a new name to start afresh"
-            )
+        check_begins(self.shard, checkpoint)
         # Only a beginning needs the stream's word: a shard that has a state may be gone from the stream.
         self._origin = self._retrying("load", lambda: self._around.lineage.origin(self.shard))
         program, range_ = self._around.program, self._origin.hash_range
         rows: list[Row] = []
-        if self.shard in self._around.application.roots:
-            self._processor = Processor(program, self.shard, self._generation, hash_range=range_)
-        else:
-            self._parents = self._origin.parents
-            ended = [ShardOwner(self._around, parent).close_ended(heir=self.shard) for parent in self._parents]
-            if not ended:
-                raise RefusedError(
-                    f"{self.shard} has no parents and was not there when the application started; give the pipeline a "
-                    "new name (and worker.application) to start afresh, from all shards that exist then"
-                )
-            left = [left_to(self._around, self.shard, range_, parent) for parent in ended]
+        self._processor = Processor(program, self.shard, self._generation, hash_range=range_)
+        if self.shard not in self._around.application.roots:
+            check_has_parents(self.shard, self._origin)
+            owners = [ShardOwner(self._around, parent) for parent in self._origin.parents]
+            ended = [owner for owner in owners if owner.close_ended(heir=self.shard)]
+            self._parents = tuple(owner.shard for owner in ended)
+            self._caught_up_ms = latest_ms(*(owner.counted_until_ms for owner in ended))
+            left = [left_to(self._around, self.shard, range_, owner.processor) for owner in ended]
             rows = [row for _, flushed in left for row in flushed]
-            self._processor = Processor.inherit(
-                program, self.shard, self._generation, hash_range=range_, parents=[parent for parent, _ in left]
-            )
+            parents = [parent for parent, _ in left]
+            if parents:
+                self._processor = Processor.inherit(
+                    program, self.shard, self._generation, hash_range=range_, parents=parents
+                )
         self.mode = Mode.ACTIVE
         self._commit_at_init(rows)
 
@@ -184,40 +174,42 @@ class ShardOwner:
             self._send(rows)
             self._unacknowledged = True
 
-    def close_ended(self, *, heir: str) -> Processor:
-        """Return the state of an ended shard for a child, when all its rows have been sent; RefusedError if it lacks.
+    def close_ended(self, *, heir: str) -> bool:
+        """Restore the state of an ended shard for a child, when all its rows have been sent.
 
-        The shard's epoch is not touched unless rows are left: its owner may be about to checkpoint its end.
+        RefusedError if it has not ended, or has no state; where the file lets the child go on all the same, it ends
+        where it is, or this is False. Its epoch is not touched unless it ends here, or rows are left: its owner may be
+        about to checkpoint its end.
         """
         claim = self._retrying("load", partial(self._around.store.read, self.shard))
-        while True:
-            state = self._ended(claim, heir)
-            outbox = self._restore(state, None)
-            if not outbox:
-                return self._processor
-            claim = self._retrying("claim", partial(self._around.store.claim, self.shard))
-            if self._ended(claim, heir).commit_no == state.commit_no:
-                self._epoch = claim.epoch
-                try:
-                    self._resend(outbox, ended=True)
-                except FencedError:  # by another child of it, which has the same to do
-                    claim = self._retrying("load", partial(self._around.store.read, self.shard))
-                else:
-                    return self._processor
-                finally:
-                    self._around.telemetry.shard_released(shard=self.shard)
+        while (state := state_left(self._around, self.shard, claim, heir)) is not None:
+            try:
+                if self._close(state):
+                    return True
+            except FencedError:  # by another child of it, which has the same to do
+                pass
+            claim = self._retrying("load", partial(self._around.store.read, self.shard))
+        return False
 
-    def _ended(self, claim: Claim | None, heir: str) -> ShardState:
-        if claim is not None and claim.state is not None and claim.state.ended:
-            return claim.state
-        what = "has no state" if claim is None or claim.state is None else "has not ended"
-        if claim is not None and claim.retired:
-            what = "was given up after other shards had taken it over"
-        raise RefusedError(
-            f"{heir} came from {self.shard} by a split or merge, but {self.shard} {what}: nothing of {heir} is "
-            "processed. Were rows of the lease table deleted? Give the lease of "
-            f"{self.shard} back to the workers (its checkpoint at TRIM_HORIZON); records already counted are skipped"
-        )
+    def _close(self, state: ShardState) -> bool:
+        """Restore an ended state when its rows have been sent; return False if it is to be looked at again."""
+        outbox = self._restore(state, None) if state.ended else []
+        if state.ended and not outbox:
+            return True
+        try:
+            if not state.ended:
+                self.initialise(None)
+                if self.mode is Mode.ACTIVE:
+                    end_early(self)
+                return False
+            claim = self._retrying("claim", partial(self._around.store.claim, self.shard))
+            if claim.state is None or claim.state.commit_no != state.commit_no:
+                return False
+            self._epoch = claim.epoch
+            self._resend(outbox, ended=True)
+            return True
+        finally:
+            self._around.telemetry.shard_released(shard=self.shard)
 
     def _restore(self, state: ShardState, checkpoint: Position | None) -> Sequence[Row]:
         check_state(self._around, self.shard, state, checkpoint)
@@ -234,6 +226,7 @@ class ShardOwner:
         if self._processor.position != state.position:
             raise RefusedError(f"the snapshot of {self.shard} is not at the position its state item names")
         self._commit_no, self._manifest, self._parents = state.commit_no, state.manifest, state.parents
+        self._caught_up_ms = state.caught_up_ms
         self._origin = ShardOrigin(range_, self._origin.parents)
         self._state_bytes = sum(map(len, entries))
         self.mode = Mode.ACTIVE
@@ -295,6 +288,11 @@ class ShardOwner:
         )
         return outcome
 
+    def caught_up(self, at_ms: int) -> None:
+        """Hear that all that had arrived at an instant was given to this owner; now and then a commit says so."""
+        if is_to_be_noted(self._around, self.counted_until_ms):
+            self._caught_up_ms, self._changed = at_ms, True
+
     def _keep(self, rows: list[Row]) -> None:
         """Keep rows for the next commit."""
         if not rows:
@@ -308,6 +306,11 @@ class ShardOwner:
     def hash_range(self) -> HashRange:
         """Return the shard's hash keys, known from INIT on."""
         return self._origin.hash_range
+
+    @property
+    def counted_until_ms(self) -> int | None:
+        """Return a time before which all that had arrived was counted; None if none is known."""
+        return latest_ms(self._processor.last_arrival_ms, self._caught_up_ms)
 
     @property
     def processor(self) -> Processor:
@@ -414,6 +417,7 @@ class ShardOwner:
             committed_at_ms=around.clock.now_ms(),
             outbox_rows=len(outbox),
             due_ms=self._processor.next_due_ms,
+            caught_up_ms=self._caught_up_ms,
         )
         # 3. Fence.
         self._fence(state, was_ended=was_ended)
@@ -474,9 +478,10 @@ class ShardOwner:
         """
         claim = self._around.store.read(self.shard)
         if claim is not None and claim.epoch == self._epoch:
-            if _is_mine(claim, state):
+            stored = claim.state
+            if stored is not None and (stored.commit_no, stored.sha256) == (state.commit_no, state.sha256):
                 return
-            before = -1 if claim.state is None else claim.state.commit_no
+            before = -1 if stored is None else stored.commit_no
             if not refused and before == state.commit_no - 1:
                 raise RetryableError("no answer to a commit, and it is not there")
         seen_epoch = 0 if claim is None else claim.epoch
@@ -491,8 +496,3 @@ class ShardOwner:
             random=around.clock.random,
             clock=around.clock.monotonic,
         )
-
-
-def _is_mine(claim: Claim, state: ShardState) -> bool:
-    stored = claim.state
-    return stored is not None and (stored.commit_no, stored.sha256) == (state.commit_no, state.sha256)

@@ -45,6 +45,9 @@ DEFAULTS: Mapping[str, str] = {
     # its last, waits for that. By default every second. Each look of the leader reads the row of its lock. Only the
     # daemon of paced_daemon.py knows this property.
     "shardConsumerDispatchPollIntervalMillis": "250",
+    # How long the daemon stands still after it has made leases for a stream's shards, lest it lists them too often: by
+    # default a minute, for which a new application would do nothing. Later lists are made every two minutes at most.
+    "shardSyncIntervalMillis": "1000",
     # How often a child shard looks whether its parents have ended; by default every ten seconds.
     "parentShardPollIntervalMillis": "500",
     "reBalanceThresholdPercentage": "30",

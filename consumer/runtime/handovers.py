@@ -9,7 +9,7 @@ clears its name. What it may still do is fenced by our epoch.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from consumer.errors import StreamgaugeError
 from consumer.sources.leases import Lease
@@ -20,10 +20,34 @@ PENDING_SECONDS_MAX = 60.0
 """Twice the time that the daemon gives the old owner to stop."""
 
 
+class Renewals:
+    """Tells which leases nobody holds. An owner changes its lease three times in the daemon's fail-over time."""
+
+    def __init__(self, failover_seconds: float) -> None:
+        self._silence_seconds_max = failover_seconds + LOOK_SECONDS
+        self._seen: dict[str, tuple[tuple[str | None, int], float]] = {}
+
+    def unheld(self, leases: Collection[Lease], now: float) -> int:
+        """Return how many of the leases, as they are at a monotonic time in seconds, are nobody's or not renewed.
+
+        Those of shards that were read to their end are not counted.
+        """
+        before, self._seen = self._seen, {}
+        for lease in leases:
+            as_it_is = lease.owner, lease.counter
+            changed, since = before.get(lease.shard, (None, now))
+            self._seen[lease.shard] = as_it_is, since if changed == as_it_is else now
+        return sum(not lease.ended and self._is_unheld(lease, now) for lease in leases)
+
+    def _is_unheld(self, lease: Lease, now: float) -> bool:
+        return lease.owner is None or now - self._seen[lease.shard][1] > self._silence_seconds_max
+
+
 class HandoverWatch:
     """Looks at the lease table every LOOK_SECONDS, in a thread that the end of the process does not wait for.
 
     `read` returns the leases, None if there is no table; `finish` clears the old owner of one, unless it has changed.
+    `failover_seconds` is the daemon's fail-over time.
     """
 
     def __init__(
@@ -33,7 +57,10 @@ class HandoverWatch:
         finish: Callable[[Lease], bool],
         telemetry: Telemetry,
         monotonic: Callable[[], float],
+        *,
+        failover_seconds: float,
     ) -> None:
+        self._renewals = Renewals(failover_seconds)
         self._identifier = identifier
         self._read = read
         self._finish = finish
@@ -59,10 +86,15 @@ class HandoverWatch:
             raise self._error
 
     def look(self) -> None:
-        """Look, and finish what has been pending for too long. Trouble is told, and left for the next look."""
+        """Look, tell what nobody holds, and finish what has been pending for too long.
+
+        Trouble is told, and left for the next look.
+        """
         now = self._monotonic()
         try:
-            pending = [lease for lease in (self._read() or {}).values() if lease.from_owner == self._identifier]
+            leases = [*(self._read() or {}).values()]
+            self._telemetry.leases_seen(unheld=self._renewals.unheld(leases, now))
+            pending = [lease for lease in leases if lease.from_owner == self._identifier]
             names = {(lease.shard, lease.owner or "") for lease in pending}
             self._since = {name: self._since.get(name, now) for name in names}
             for lease in pending:

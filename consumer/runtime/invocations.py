@@ -6,7 +6,8 @@ The rules beside those of `commit.py`:
 2. A shard's state may stay in memory between invocations. Each one that succeeds has committed on the state's epoch,
    so memory that was out of date has been found out; and whatever goes wrong between, the memory is thrown away.
 3. A batch that begins behind records which the state has not seen is refused (state.on_gap): nothing is lost
-   silently. That is looked up unless the batch before was here a moment ago.
+   silently. Each batch is looked at, with two reads of the stream: what became of a batch that another container had
+   in between, nobody here knows. So are the ends of parents, and silent shards now and then (`gaps.py`).
 4. No one tells that a shard has ended. A child's first owner reads its parents to their ends, and ends them.
 5. The tick acts on a shard only if no invocation can be at work on it: nothing was committed for as long as one may
    take and, where time is to pass (windows are to close, a child is to begin), nothing is left to be read.
@@ -14,26 +15,29 @@ The rules beside those of `commit.py`:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, Protocol
 
 from consumer.errors import FencedError, RefusedError, RetryableError
 from consumer.records import HashRange, Position, Record
 from consumer.runtime.commit import Mode, ShardOwner
+from consumer.runtime.gaps import check_expired, end_early, is_to_be_noted, may_have_expired, meet_gap
+from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.misrouting import MisroutingWatch
 from consumer.runtime.retry import StoppedError
-from consumer.runtime.surroundings import ShardOrigin, Surroundings, meet_gap
+from consumer.runtime.surroundings import ShardOrigin, Surroundings
+from consumer.runtime.warm import WarmOwners
 from consumer.runtime.work import Work
 from consumer.sinks.base import DeliveryStopped
 from consumer.sources.kpl import Packets
 from consumer.sources.reading import Behind
 from consumer.state.base import Claim, ShardState
+from consumer.state.reading import claims_or_why_not
 
 PORTION = 500
 """Records that are worked through between two looks at the time left."""
-TRUSTED_MS = 10_000
-"""How soon after a batch the next one is taken to follow it. No mapping is made anew, or gives up, that fast."""
 
 
 class Budget(Protocol):
@@ -56,9 +60,9 @@ class Stream(Protocol):
         """Return all shards of the stream."""
 
 
-class _Warm(NamedTuple):
-    owner: ShardOwner
-    since_ms: int
+class _Gap(NamedTuple):
+    goes_on: Position
+    found: Behind
 
 
 class Invocations:
@@ -71,7 +75,11 @@ class Invocations:
         self._around = around
         self._stream = stream
         self._budget = budget
-        self._warm: dict[str, _Warm] = {}
+        self._warm = WarmOwners(around.clock.now_ms)
+
+    def close(self) -> None:
+        """Forget what is in memory."""
+        self._warm.clear()
 
     # A batch
 
@@ -92,22 +100,25 @@ class Invocations:
         return records[0].sequence_number
 
     def _batch(self, shard: str, records: Sequence[Record]) -> str | None:
-        owner = self._take_warm(shard, records) or self._begin(shard, records)
-        if owner.mode is Mode.FROZEN:
-            self._check_end(owner, records[-1])
-            return None
-        again = self._process(owner, records)
-        owner.finish(_no_checkpoint)
-        self._warm[shard] = _Warm(owner, self._around.clock.now_ms())
-        return again
-
-    def _take_warm(self, shard: str, records: Sequence[Record]) -> ShardOwner | None:
-        warm = self._warm.pop(shard, None)
-        if warm is None:
-            return None
-        if self._around.clock.now_ms() - warm.since_ms > TRUSTED_MS:
-            self._check_gap(warm.owner, records)
-        return warm.owner
+        is_kept = False
+        try:
+            owner = self._warm.take(shard)
+            if owner is not None and self._gap_before(owner, records):
+                owner = None  # what is in memory may be out of date
+                STATE_HEAP.release()
+            if owner is None:
+                owner = self._begin(shard, records)
+            if owner.mode is Mode.FROZEN:
+                self._check_end(owner, records[-1])
+                return None
+            again = self._process(owner, records)
+            owner.finish(_no_checkpoint)
+            self._warm.keep(owner)
+            is_kept = True
+            return again
+        finally:
+            if not is_kept:
+                STATE_HEAP.release()
 
     def _process(self, owner: ShardOwner, records: Sequence[Record]) -> str | None:
         """Process as much as there is time for; return the sequence number of the first record left over."""
@@ -133,11 +144,20 @@ class Invocations:
             owner.commit(_no_checkpoint)
 
     def _begin(self, shard: str, records: Sequence[Record]) -> ShardOwner:
-        self._end_parents(shard)
+        self._end_parents(shard, is_delivered=True)
         owner = self._owner(shard)
-        if owner.mode is Mode.ACTIVE:
-            self._check_gap(owner, records)
+        if owner.mode is Mode.ACTIVE and (gap := self._gap_before(owner, records)):
+            self._meet(owner, gap)
         return owner
+
+    @contextmanager
+    def _visiting(self, shard: str) -> Iterator[ShardOwner]:
+        """Take a shard over for a moment; nobody here goes on with it."""
+        self._warm.drop(shard)
+        try:
+            yield self._owner(shard)
+        finally:
+            STATE_HEAP.release()
 
     def _owner(self, shard: str) -> ShardOwner:
         owner = ShardOwner(self._around, shard)
@@ -148,31 +168,43 @@ class Invocations:
             raise
         return owner
 
-    def _check_gap(self, owner: ShardOwner, records: Sequence[Record]) -> None:
-        """Meet a gap if there are records that the state has not seen, and the batch begins behind them."""
+    def _gap_before(self, owner: ShardOwner, records: Sequence[Record]) -> _Gap | None:
+        """Return the gap if records before the batch's first are there, or may have been, which are not counted."""
         position = owner.processor.position
         first = next(map(Position.of, Packets(owner.hash_range).unpack(records)), None)
-        if first is None or (position is not None and first <= position) or self._begins_anywhere(owner):
-            return
-        seen = self._behind(owner.shard, position, owner.hash_range).first
-        if seen is None:
+        if first is None or (position is not None and first <= position) or self._precedes_start(owner, records[0]):
+            return None
+        found = self._behind(owner.shard, position, owner.hash_range)
+        if found.first is None:
             raise RetryableError(f"{owner.shard} does not show yet what was delivered of it")
-        if seen < first:
-            meet_gap(
-                self._around,
-                owner.shard,
-                position,
-                first,
-                f"the batch of {owner.shard} begins at {first.sequence}, but the record at {seen.sequence} before it "
-                "was never delivered: the mapping has given records up, or started behind them. Make a new mapping "
-                "from TRIM_HORIZON, with endless retries and record age; records already counted are skipped",
-            )
+        if found.first < first or may_have_expired(self._around, owner.counted_until_ms, found):
+            return _Gap(first, found)
+        return None
 
-    def _begins_anywhere(self, owner: ShardOwner) -> bool:
-        """Tell whether a shard's first record is whichever comes first."""
+    def _meet(self, owner: ShardOwner, gap: _Gap) -> None:
+        shard, position, unread = owner.shard, owner.processor.position, gap.found.first
+        if unread is None or unread >= gap.goes_on:
+            check_expired(self._around, shard, position, owner.counted_until_ms, gap.found)
+            return
+        meet_gap(
+            self._around,
+            shard,
+            position,
+            gap.goes_on,
+            f"the batch of {shard} begins at {gap.goes_on.sequence}, but the record at {unread.sequence} before it was "
+            "never delivered: the mapping has given records up, or started behind them. Make a new mapping from "
+            "TRIM_HORIZON, with endless retries and record age; records already counted are skipped",
+        )
+
+    def _precedes_start(self, owner: ShardOwner, first: Record) -> bool:
+        """Tell whether a shard's first batch reaches back behind the application's start.
+
+        Where it starts at the latest record, the mapping was there before the function that it invoked first.
+        """
         if owner.processor.position is not None or self._around.program.pipeline.source.start != "latest":
             return False
-        return owner.shard in self._around.application.roots
+        application = self._around.application
+        return owner.shard in application.roots and (first.arrival_ms or 0) < application.started_at_ms
 
     def _check_end(self, owner: ShardOwner, last: Record) -> None:
         position = owner.processor.position
@@ -181,36 +213,64 @@ class Invocations:
 
     # Shards that end
 
-    def _end_parents(self, shard: str) -> None:
-        """See to it that the parents of a shard without state have ended."""
+    def _end_parents(self, shard: str, *, is_delivered: bool) -> None:
+        """See to it that the parents of a shard without state have ended.
+
+        `is_delivered`: a batch of the shard came, before which all batches of its parents should have.
+        """
         claim = self._read(shard)
         if shard in self._around.application.roots or (claim is not None and (claim.retired or claim.state)):
             return
         for parent in self._around.retrying(shard, "load", lambda: self._around.lineage.origin(shard)).parents:
-            self._end(parent)
+            self._end(parent, is_delivered=is_delivered)
 
-    def _end(self, shard: str) -> None:
-        """End a shard, all of whose records have been processed; RetryableError if some have not."""
-        self._warm.pop(shard, None)
+    def _end(self, shard: str, *, is_delivered: bool) -> None:
+        """End a shard, all of whose records have been processed; RetryableError, or a gap, if some have not."""
+        self._warm.drop(shard)
         claim = self._read(shard)
-        if claim is not None and (claim.retired or (claim.state is not None and claim.state.ended)):
+        state = None if claim is None else claim.state
+        if claim is not None and (claim.retired or (state is not None and state.ended)):
             return
-        self._end_parents(shard)
-        origin = self._around.retrying(shard, "load", lambda: self._around.lineage.origin(shard))
-        position = None if claim is None or claim.state is None else claim.state.position
-        self._require_end(shard, position, origin.hash_range)
-        owner = self._owner(shard)
-        if owner.mode is Mode.ACTIVE:
-            if owner.processor.position != position:
-                self._require_end(shard, owner.processor.position, origin.hash_range)
-            Work(self._around.clock).through(owner, (), partial(self._commit_if_due, owner))
-            owner.commit(_no_checkpoint, ended=True)
+        if state is None:
+            if shard not in self._around.retrying(shard, "load", self._stream.origins):
+                return  # and never had a state: whoever begins its child meets the gap
+            self._end_parents(shard, is_delivered=is_delivered)
+        else:  # before it is taken over: its owner may be at work
+            reached = (state.position, state.counted_until_ms)
+            self._require_end(shard, *reached, _hash_range(state), is_delivered=is_delivered)
+        with self._visiting(shard) as owner:
+            if owner.mode is Mode.ACTIVE:
+                if state is None or owner.processor.position != state.position:
+                    reached = (owner.processor.position, owner.counted_until_ms)
+                    self._require_end(shard, *reached, owner.hash_range, is_delivered=is_delivered)
+                end_early(owner)
         self._around.telemetry.shard_ended(shard=shard)
 
-    def _require_end(self, shard: str, position: Position | None, hash_range: HashRange) -> None:
-        behind = self._behind(shard, position, hash_range)
-        if behind.first is not None or not behind.ended:
-            raise RetryableError(f"{shard} has records that are to come before those of its children")
+    def _require_end(
+        self,
+        shard: str,
+        position: Position | None,
+        counted_until_ms: int | None,
+        hash_range: HashRange,
+        *,
+        is_delivered: bool,
+    ) -> None:
+        found = self._behind(shard, position, hash_range)
+        if found.first is None and found.ended:
+            check_expired(self._around, shard, position, counted_until_ms, found)
+            return
+        unread = f"{shard} has records that are to come before those of its children"
+        if found.first is None or not is_delivered:
+            raise RetryableError(unread)
+        meet_gap(
+            self._around,
+            shard,
+            position,
+            None,
+            f"{unread}, and yet such came: the mapping has given records up, or started behind them, at "
+            f"{found.first.sequence}. Make a new mapping from TRIM_HORIZON, with endless retries and record age; "
+            "records already counted are skipped",
+        )
 
     # The tick
 
@@ -219,10 +279,14 @@ class Invocations:
 
         A shard that is refused keeps none of the others waiting: RefusedError comes after them.
         """
-        claims = self._around.retrying("", "load", self._around.store.list_shards)
+        found = claims_or_why_not(self._around.store, partial(self._around.retrying, "", "load"))
+        claims = {shard: claim for shard, claim in found.items() if isinstance(claim, Claim)}
+        refused = [error for error in found.values() if isinstance(error, RefusedError)]
         waiting = [partial(self._tick, shard, claim) for shard, claim in claims.items()]
-        waiting += [partial(self._begin_child, shard) for shard in self._children_to_begin(claims)]
-        acted, refused = 0, []
+        waiting += [
+            partial(self._begin_child, shard) for shard in self._children_to_begin(claims) if shard not in found
+        ]
+        acted = 0
         for task in waiting:
             if self._budget.is_spent():
                 break
@@ -248,42 +312,54 @@ class Invocations:
         if state.outbox_rows:
             self._send_outbox(shard)
             return True
-        return self._is_idle(shard, state) and self._let_time_pass(shard, state)
+        closes = self._closes_by_time(state)
+        return (closes or self._is_long_silent(state)) and self._let_time_pass(shard, state, closes=closes)
 
     def _is_quiet(self, state: ShardState) -> bool:
         """Tell whether every invocation that may have been at work at the last commit is over."""
         return self._around.clock.now_ms() - state.committed_at_ms > self._budget.timeout_ms()
 
     def _send_outbox(self, shard: str) -> None:
-        owner = self._owner(shard)
-        if owner.mode is Mode.ACTIVE:
-            owner.finish(_no_checkpoint)
-        self._warm.pop(shard, None)
+        with self._visiting(shard) as owner:
+            if owner.mode is Mode.ACTIVE:
+                owner.finish(_no_checkpoint)
 
-    def _is_idle(self, shard: str, state: ShardState) -> bool:
-        """Tell whether time would close a window, and no record has come for `idle_after`: none is unread."""
+    def _is_long_silent(self, state: ShardState) -> bool:
+        return not state.ended and is_to_be_noted(self._around, state.counted_until_ms)
+
+    def _closes_by_time(self, state: ShardState) -> bool:
+        """Tell whether time would close a window, and nothing was counted for `idle_after`."""
         events = self._around.program.pipeline.events
         now_ms = self._around.clock.now_ms()
         if state.ended or events.idle_after_ms is None or state.due_ms is None:
             return False
-        if now_ms - state.committed_at_ms < events.idle_after_ms or now_ms - events.out_of_orderness_ms < state.due_ms:
-            return False
-        behind = self._behind(shard, state.position, _hash_range(state))
-        return behind.first is None and not behind.ended
+        idle_ms = now_ms - state.committed_at_ms
+        return idle_ms >= events.idle_after_ms and now_ms - events.out_of_orderness_ms >= state.due_ms
 
-    def _let_time_pass(self, shard: str, state: ShardState) -> bool:
-        owner = self._owner(shard)
-        self._warm.pop(shard, None)
-        if owner.mode is not Mode.ACTIVE or owner.processor.position != state.position:
+    def _let_time_pass(self, shard: str, state: ShardState, *, closes: bool) -> bool:
+        """Note that nothing is unread, if so it is, and close what time closes."""
+        looked_ms = self._around.clock.now_ms()
+        found = self._behind(shard, state.position, _hash_range(state))
+        if found.first is not None or found.ended:
             return False
+        check_expired(self._around, shard, state.position, state.counted_until_ms, found)
+        with self._visiting(shard) as owner:
+            if owner.mode is not Mode.ACTIVE or owner.processor.position != state.position:
+                return False
+            owner.caught_up(looked_ms)
+            acted = closes and self._close_by_time(owner)
+            owner.finish(_no_checkpoint)
+        return acted
+
+    def _close_by_time(self, owner: ShardOwner) -> bool:
         work = Work(self._around.clock)
         outcome = owner.idle()
-        if outcome is not None:
-            work.add(outcome, 0.0)
-            work.through(owner, (), partial(self._commit_if_due, owner))
-            work.tell(self._around.telemetry, owner, newest_arrival_ms=None, millis_behind=0)
-        owner.finish(_no_checkpoint)
-        return outcome is not None
+        if outcome is None:
+            return False
+        work.add(outcome, 0.0)
+        work.through(owner, (), partial(self._commit_if_due, owner))
+        work.tell(self._around.telemetry, owner, newest_arrival_ms=None, millis_behind=0)
+        return True
 
     def _children_to_begin(self, claims: Mapping[str, Claim]) -> Sequence[str]:
         """Return the shards without a state whose parents have one to leave to them."""
@@ -302,8 +378,9 @@ class Invocations:
         origin = self._around.retrying(shard, "load", lambda: self._around.lineage.origin(shard))
         if self._behind(shard, None, origin.hash_range).first is not None:
             return False
-        self._end_parents(shard)
-        self._owner(shard).finish(_no_checkpoint)
+        self._end_parents(shard, is_delivered=False)
+        with self._visiting(shard) as owner:
+            owner.finish(_no_checkpoint)
         return True
 
     def _behind(self, shard: str, position: Position | None, hash_range: HashRange) -> Behind:

@@ -3,7 +3,7 @@
 KCL's scheduler looks after its shards in a loop, and each step of a shard (waiting for parents, beginning, reading,
 ending) waits for a turn of it. The loop's pause is a documented setting of KCL, a second by default, but none of the
 daemon's properties. The classes reach for parts of the daemon that are open to its own packages alone, so they are used
-with the version of its jars that they were compiled and tested with; with any other the daemon is started as it is.
+with the version of its jars that they were compiled and tested with; any other daemon is started with its own loop.
 A third one stands in for a class of Java's that the daemon calls and that is no more, see DatatypeConverter.java.
 
 `python -m consumer.runtime.paced_daemon` compiles them anew, into the jar beside their sources; it needs `javac`.
@@ -32,10 +32,8 @@ _BEGINNING_OF_TIME = (1980, 1, 1, 0, 0, 0)
 
 def program(jars: Jars) -> tuple[str, str]:
     """Return the class path and the main class to start the daemon with."""
-    if jars.tested:
-        # Behind the daemon's own jars: an archive of those can be used with what is in front.
-        return f"{jars.class_path}:{JAR}", PACED_MAIN_CLASS
-    return jars.class_path, MAIN_CLASS
+    # Behind the daemon's own jars: an archive of those can be used with what is in front.
+    return f"{jars.class_path}:{JAR}", PACED_MAIN_CLASS if jars.tested else MAIN_CLASS
 
 
 def sources() -> Mapping[str, bytes]:

@@ -13,6 +13,7 @@ from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedErr
 from consumer.records import Position, Record
 from consumer.runtime.churn import ClaimPace
 from consumer.runtime.commit import Checkpoint, Mode, ShardOwner
+from consumer.runtime.gaps import check_after_stop
 from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.idle import IdleWatch
 from consumer.runtime.misrouting import MisroutingWatch
@@ -108,6 +109,8 @@ class ShardRunner:
         try:
             self._pace.enter(self._around, shard)
             owner.initialise(_position(message))
+            if owner.mode is Mode.ACTIVE:
+                check_after_stop(self._around, owner)
         except RefusedError as error:
             owner.mode = Mode.PARKED
             self._around.telemetry.shard_refused(shard=shard, error=error)
@@ -156,6 +159,8 @@ class ShardRunner:
         work = Work(around.clock)
         try:
             self._work_through(channel, owner, message.records, work)
+            if message.millis_behind_latest == 0:
+                owner.caught_up(around.clock.now_ms())
             self._decide(channel, owner, work)
         finally:
             newest_ms = message.records[-1].arrival_ms if message.records else None

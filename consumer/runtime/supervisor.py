@@ -130,6 +130,8 @@ class Daemon:
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self._last_errors: collections.deque[str] = collections.deque(maxlen=_LAST_ERRORS_MAX)
         self._initialised = threading.Event()
+        self.says: str | None = None
+        """The newest of what the daemon has told of its initialisation."""
         self._conversations = Conversations(lambda: self._events.put(_Drained()))
         self._drained = False
         self._stop_requested = False
@@ -347,6 +349,8 @@ class Daemon:
         self._last_errors.append(error)
 
     def _take_line(self, line: DaemonLine) -> None:
+        if line.logger == daemon_log.SCHEDULER:
+            self.says = line.message
         if line.marker == daemon_log.INITIALISED:
             self._initialised.set()
         if line.level == "ERROR" or line.logger == daemon_log.PLAIN_LOGGER:

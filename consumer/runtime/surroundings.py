@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from consumer.core.compile import Program
-from consumer.errors import RefusedError, RetryableError
+from consumer.errors import ApplicationRefusedError, RetryableError
 from consumer.records import HashRange, Position
 from consumer.runtime.adoption import Programs, changes_since
 from consumer.runtime.retry import until_done
 from consumer.sinks.base import Router
-from consumer.state.base import Application, RunsIn, ShardState, StateStore
+from consumer.sources.reading import Behind
+from consumer.state.base import Application, RunsIn, StateStore
 from consumer.telemetry.events import CommitStep, Telemetry
 
 RETRY_SECONDS_MAX = 300.0
@@ -60,6 +61,17 @@ class Lineage(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long the stream keeps records, and what is left of a shard behind a position (None: its beginning).
+
+    `behind` raises RetryableError if the stream cannot be asked.
+    """
+
+    period_ms: int
+    behind: Callable[[str, Position | None, HashRange], Behind]
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """What all shards of a worker share.
 
@@ -77,6 +89,8 @@ class Surroundings:
     in_background: Callable[[Callable[[], None]], None] = at_once
     programs: Programs = field(default_factory=Programs)
     """Those of earlier definitions."""
+    retention: Retention | None = None
+    """None: nothing expires."""
 
     def retrying(self, shard: str, step: CommitStep, call: Callable[[], T]) -> T:
         """Call until it works; RetryableError after RETRY_SECONDS_MAX, StoppedError when the worker stops."""
@@ -96,7 +110,7 @@ class Surroundings:
 def check_stream(stored: Application, stream_created_ms: int, pipeline: str) -> None:
     """Refuse to work on the state of another stream."""
     if stored.stream_created_ms != stream_created_ms:
-        raise RefusedError(
+        raise ApplicationRefusedError(
             f"the state of pipeline {pipeline} belongs to a stream that was deleted and created again under the same "
             "name; give the pipeline a new name (and worker.application) to start afresh"
         )
@@ -105,7 +119,7 @@ def check_stream(stored: Application, stream_created_ms: int, pipeline: str) -> 
 def check_runs_in(stored: Application, mine: RunsIn, pipeline: str) -> None:
     """Refuse to work on what was handed over to the other."""
     if stored.runs_in != mine:
-        raise RefusedError(
+        raise ApplicationRefusedError(
             f"pipeline {pipeline} runs in {RUNNERS[stored.runs_in]}: hand it over with "
             f"`streamgauge state handover --to {mine} FILE`, or give this one a pipeline name of its own"
         )
@@ -116,35 +130,10 @@ def check_application(stored: Application, mine: Application, pipeline: str) -> 
     check_stream(stored, mine.stream_created_ms, pipeline)
     check_runs_in(stored, mine.runs_in, pipeline)
     if stored.definitions != mine.definitions:
-        raise RefusedError(
+        raise ApplicationRefusedError(
             f"the definitions of pipeline {pipeline} have been changed by a worker with another file"
             f"{changes_since(mine.meaning, stored.meaning)}. This worker goes on with the shards that it has, and gets "
             "no others: start it again with that file"
         )
     if stored.generation != mine.generation:
-        raise RefusedError("the state was reset while this worker was running; start the worker again")
-
-
-def check_state(around: Surroundings, shard: str, state: ShardState, checkpoint: Position | None) -> None:
-    """Refuse a state of another generation or stream, or one that the source's checkpoint is ahead of."""
-    application = around.application
-    if state.generation != application.generation:
-        raise RefusedError(f"the state of {shard} belongs to another generation")
-    if state.stream_created_ms != application.stream_created_ms:
-        raise RefusedError(f"the state of {shard} belongs to another stream of the same name")
-    if checkpoint is not None and (state.position is None or checkpoint > state.position):
-        meet_gap(
-            around,
-            shard,
-            state.position,
-            checkpoint,
-            f"the lease table is ahead of the state of {shard}: records between the two are possibly lost. "
-            "Set the lease's checkpoint back to TRIM_HORIZON (records already counted are skipped)",
-        )
-
-
-def meet_gap(around: Surroundings, shard: str, counted_to: Position | None, goes_on: Position, refusal: str) -> None:
-    """Refuse input that goes on behind records which were never counted, or tell of it where the file says continue."""
-    if around.program.pipeline.state.on_gap == "refuse":
-        raise RefusedError(f"{refusal}; or write state.on_gap: continue to go on without them")
-    around.telemetry.gap_passed(shard=shard, counted_to=counted_to, goes_on=goes_on)
+        raise ApplicationRefusedError("the state was reset while this worker was running; start the worker again")

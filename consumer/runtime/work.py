@@ -57,6 +57,7 @@ class Work:
                 newest_arrival_ms=newest_arrival_ms,
                 millis_behind=millis_behind,
                 open_groups=processor.open_groups(),
+                active_keys=processor.active_keys(),
                 process_seconds=self.seconds,
             ),
         )

@@ -63,6 +63,11 @@ class Lease:
     sub_sequence: int
     from_owner: str | None = None
 
+    @property
+    def ended(self) -> bool:
+        """Whether the shard was read to its end: nobody needs the lease any more."""
+        return self.checkpoint == _SHARD_END
+
 
 def make_client(session: boto3.Session) -> DynamoDBClient:
     """Return a client with explicit time-outs."""
@@ -184,7 +189,7 @@ def _inherit(
     lease = present.get(child.id)
     if lease is not None:
         return lease.owner is None and _take_free(client, application, lease, identifier)
-    if all(present[parent].checkpoint == _SHARD_END for parent in child.parents):
+    if all(present[parent].ended for parent in child.parents):
         return False
     row = _row(child, "TRIM_HORIZON") | {"leaseOwner": {"S": identifier}, "parentShardId": {"SS": [*child.parents]}}
     return _done_unless(
@@ -258,7 +263,7 @@ def release(client: DynamoDBClient, application: str, identifier: str, alive_sin
     loads = {other: sum(lease.owner == other for lease in present) for other in sorted(others)}
     released = 0
     for lease in present:
-        if lease.owner == identifier and lease.checkpoint != _SHARD_END:
+        if lease.owner == identifier and not lease.ended:
             heir = min(loads, key=loads.__getitem__, default=None)
             released += _give(client, application, lease, heir)
             if heir is not None:

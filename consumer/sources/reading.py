@@ -112,24 +112,35 @@ class ShardReader:
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """The first record behind a position. None: there is none, up to the tip of the shard or, if `ended`, its end."""
+    """The first record behind a position. None: there is none, up to the tip of the shard or, if `ended`, its end.
+
+    `is_whole`: the record at the position is still in the stream, and so is all behind it. Otherwise it has expired,
+    and what came after it may have; without a position nobody can tell.
+    """
 
     first: Position | None
     ended: bool = False
+    is_whole: bool = True
 
 
 def first_behind(reader: ShardReader, position: Position | None, wait: Callable[[float], None]) -> Behind:
-    """Return what comes behind a position, which `reader` begins at or before; None: whatever comes first.
+    """Return what comes behind a position, which `reader` begins at; None: whatever comes first.
 
-    `wait(seconds)` waits between reads, and may raise; errors as in `ShardReader.page`.
+    Of a shard that is gone nothing is left. `wait(seconds)` waits between reads, and may raise; RetryableError and
+    SetupError as in `ShardReader.page`.
     """
+    is_whole = False
     while True:
-        page = reader.page()
+        try:
+            page = reader.page()
+        except ShardGoneError:
+            return Behind(None, ended=True, is_whole=False)
         for record in page.records:
             if position is None or Position.of(record) > position:
-                return Behind(Position.of(record))
+                return Behind(Position.of(record), is_whole=is_whole)
+            is_whole = True
         if page.is_last or (page.behind_ms == 0 and not page.records):
-            return Behind(None, ended=page.is_last)
+            return Behind(None, ended=page.is_last, is_whole=is_whole)
         wait(_READ_SECONDS)
 
 

@@ -34,9 +34,9 @@ from consumer.state.marks import Ledger
 RunsIn = Literal["worker", "lambda"]
 """Where a pipeline is processed: never in both, or each would fence the other for ever."""
 
-FORMAT_VERSION = 3
-"""Of a state item as it is written. Version 1, which had no `parents`, and 2, which told nothing of its snapshot (when
-it was committed, its outbox, what is due), are still read."""
+FORMAT_VERSION = 4
+"""Of a state item as it is written. Version 1, which had no `parents`, 2, which told nothing of its snapshot (when
+it was committed, its outbox, what is due), and 3, which had no `caught_up_ms`, are still read."""
 INLINE_BYTES_MAX = 8 * 1024
 """A larger snapshot goes to an object."""
 MANIFEST_ENTRIES_MAX = 32
@@ -112,6 +112,9 @@ class ShardState(msgspec.Struct, frozen=True):
     `parents` are the shards whose state this one took over at its commit 0. For whoever looks at
     many items without loading their snapshots: `committed_at_ms`, by the writer's clock; how many rows the outbox
     has; and `due_ms`, a watermark below which no window closes, None where none is open.
+
+    `caught_up_ms` is a time at which all that had arrived was counted. Of a shard that is silent it is later than the
+    last arrival; it is noted every few hours, None before the first time.
     """
 
     commit_no: int
@@ -131,6 +134,17 @@ class ShardState(msgspec.Struct, frozen=True):
     committed_at_ms: int = 0
     outbox_rows: int = 0
     due_ms: int | None = None
+    caught_up_ms: int | None = None
+
+    @property
+    def counted_until_ms(self) -> int | None:
+        """Return a time before which all that had arrived was counted; None if none is known."""
+        return latest_ms(self.last_arrival_ms, self.caught_up_ms)
+
+
+def latest_ms(*times_ms: int | None) -> int | None:
+    """Return the latest of the times that are known."""
+    return max((each for each in times_ms if each is not None), default=None)
 
 
 class Claim(msgspec.Struct, frozen=True):

@@ -29,7 +29,8 @@ Item = Mapping[str, Any]
 _NULL = {"NULL": True}
 _WITHOUT_PARENTS = 1
 _WITHOUT_SUMMARY = 2
-_FORMATS_READ = frozenset({_WITHOUT_PARENTS, _WITHOUT_SUMMARY, FORMAT_VERSION})
+_WITHOUT_CAUGHT_UP = 3
+_FORMATS_READ = frozenset({_WITHOUT_PARENTS, _WITHOUT_SUMMARY, _WITHOUT_CAUGHT_UP, FORMAT_VERSION})
 
 
 def encode_application(application: Application) -> dict[str, Any]:
@@ -128,6 +129,7 @@ def encode_state(state: ShardState) -> dict[str, Any]:
         "committed_at_ms": _number(state.committed_at_ms),
         "outbox_rows": _number(state.outbox_rows),
         "due_ms": _number(state.due_ms),
+        "caught_up_ms": _number(state.caught_up_ms),
     }
 
 
@@ -151,6 +153,7 @@ STATE_ATTRIBUTES = (
     "committed_at_ms",
     "outbox_rows",
     "due_ms",
+    "caught_up_ms",
 )
 """What a state item has beside its key, its epoch and the mark `retired`."""
 
@@ -200,6 +203,7 @@ def decode_state(item: Item) -> ShardState:
         committed_at_ms=0 if format_version <= _WITHOUT_SUMMARY else _integer_in(item, "committed_at_ms"),
         outbox_rows=0 if format_version <= _WITHOUT_SUMMARY else _integer_in(item, "outbox_rows"),
         due_ms=None if format_version <= _WITHOUT_SUMMARY else _optional_integer_in(item, "due_ms"),
+        caught_up_ms=None if format_version <= _WITHOUT_CAUGHT_UP else _optional_integer_in(item, "caught_up_ms"),
     )
 
 

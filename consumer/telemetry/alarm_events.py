@@ -40,8 +40,8 @@ CHURN_REMEDY = (
     "that its leases run out"
 )
 GAP_REMEDY = (
-    "the results of windows that records between the two positions belong to are too small; read the records again "
-    "with `streamgauge process` if the stream still has them"
+    "the results of windows that records between the two positions belong to are too small; if the stream "
+    "still has them, `streamgauge state reset` counts all that it holds again, as rows of another generation"
 )
 
 
@@ -63,17 +63,17 @@ class AlarmEvents:
             remedy=CHURN_REMEDY,
         )
 
-    def gap_passed(self, *, shard: str, counted_to: Position | None, goes_on: Position) -> None:
+    def gap_passed(self, *, shard: str, counted_to: Position | None, goes_on: Position | None) -> None:
         """Records between two positions were never counted, and the shard goes on without them, as the file says.
 
-        `counted_to` None: nothing of the shard has been counted yet.
+        `counted_to` None: nothing of the shard has been counted yet. `goes_on` None: nothing is left of the shard.
         """
         self.metrics.counter("gaps_total").inc()
         self.logger.error(
             "gap_passed",
             shard=shard,
             counted_to=None if counted_to is None else str(counted_to.sequence),
-            goes_on=str(goes_on.sequence),
+            goes_on=None if goes_on is None else str(goes_on.sequence),
             remedy=GAP_REMEDY,
         )
 

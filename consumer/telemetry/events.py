@@ -14,24 +14,29 @@ shard's thread; the others by any.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from consumer.aws_errors import reason_of
 from consumer.core.faults import MISROUTED, REASONS
 from consumer.core.times import format_time
 from consumer.errors import RefusedError, SetupError
 from consumer.records import Position
 from consumer.telemetry.adoption_events import AdoptionEvents
 from consumer.telemetry.alarm_events import AlarmEvents
+from consumer.telemetry.daemon_events import DaemonEvents
+from consumer.telemetry.delivery import ShardDelivery
+from consumer.telemetry.facts import Commit, Facts, Identity, TakeOver, position_text
 from consumer.telemetry.health import Activity, Health, WorkerState
 from consumer.telemetry.invocation_events import ContainerStep, InvocationEvents
+from consumer.telemetry.lease_events import LeaseEvents
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.progress import Progress
-from consumer.telemetry.redact import cut, describe, safe_traceback
+from consumer.telemetry.redact import describe, safe_traceback
 from consumer.telemetry.repeats import Line
-from consumer.telemetry.shards import Batch, ShardDelivery, ShardLines, ShardSeries
+from consumer.telemetry.shards import Batch, ShardLines, ShardSeries
 from consumer.telemetry.start_events import StartEvents
 
 Started = Literal["empty", "inherited", "resumed"]
@@ -53,19 +58,6 @@ StartStep = Literal[
 ]
 """What of a worker's start may fail and be tried again, in this order."""
 
-_METHOD_OF_LEVEL: Mapping[str, str] = {
-    "TRACE": "debug",
-    "DEBUG": "debug",
-    "INFO": "info",
-    "WARN": "warning",
-    "ERROR": "error",
-}
-"""By the level names of the daemon's logback."""
-
-
-def _text(position: Position | None) -> str | None:
-    return None if position is None else f"{position.sequence}:{position.sub_sequence}"
-
 
 class _Shard:
     """What is kept of a shard while the worker holds it."""
@@ -73,8 +65,10 @@ class _Shard:
     def __init__(self, telemetry: Telemetry, shard: str) -> None:
         self.series = ShardSeries(telemetry.metrics, shard, telemetry.monotonic)
         self.lines = ShardLines(telemetry.logger, shard, telemetry.monotonic)
-        self.delivery = ShardDelivery(telemetry.metrics, telemetry.health, self.lines, shard)
+        self.facts = telemetry.facts.hold(shard)
+        self.delivery = ShardDelivery(telemetry.metrics, telemetry.health, telemetry.facts, self.lines, shard)
         self.owned = False
+        self.refused = False
         self._thread = threading.get_ident()
 
     @property
@@ -83,7 +77,7 @@ class _Shard:
         return self._thread == threading.get_ident()
 
 
-class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
+class Telemetry(AdoptionEvents, AlarmEvents, DaemonEvents, InvocationEvents, LeaseEvents, StartEvents):
     """Everything that the worker tells. `windows` names the pipeline's windows; clocks are injected.
 
     `monotonic` returns seconds, `now_ms` epoch milliseconds.
@@ -101,14 +95,14 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
         progress: Progress | None = None,
     ) -> None:
         self.metrics = metrics
-        self.logger = logger
+        self.logger = logger.bind(stream=metrics.stream)
         self.health = health
         self.monotonic = monotonic
+        self.facts = Facts(windows, now_ms)
         self._now_ms = now_ms
         self._progress = progress
         self._lock = threading.Lock()
         self._shards: dict[str, _Shard] = {}
-        self._daemon_was_started = False
         self._batches = metrics.counter("batches_total")
         self._batch_records = metrics.histogram("batch_records")
         self._process_duration = metrics.histogram("process_duration_seconds")
@@ -128,6 +122,8 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
         }
         self._commit_duration = metrics.histogram("commit_duration_seconds")
         self._commit_bytes = metrics.histogram("commit_bytes")
+        self._resent = metrics.counter("outbox_resent_rows_total")
+        self._checkpoint_retries = metrics.counter("checkpoint_retries_total")
         self._orphans = metrics.counter("state_orphans_deleted_total")
         self._ledger_failures = metrics.counter("ledger_failures_total")
         self._restores = {
@@ -137,11 +133,11 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
         self._restore_duration = metrics.histogram("restore_duration_seconds")
         self._fenced = metrics.counter("fenced_total")
         self._shards_owned = metrics.gauge("shards_owned")
+        self._shards_parked = metrics.gauge("shards_parked")
         self._acquired = metrics.counter("leases_acquired_total")
         self._lost = metrics.counter("leases_lost_total")
         self._ended = metrics.counter("shards_ended_total")
-        self._daemon_up = metrics.gauge("daemon_up")
-        self._daemon_restarts = metrics.counter("daemon_restarts_total")
+        self._expect_daemon_log()
 
     # The worker
 
@@ -149,8 +145,10 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
         self, *, pipeline: str, definitions: str, version: str, stream: str, application: str, identifier: str
     ) -> None:
         """The worker has read its pipeline file. `definitions` is the hash of what the pipeline means."""
+        self.facts.identity = Identity(pipeline, definitions, version, stream, application, identifier)
         self.metrics.gauge("build_info", version=version).set(1)
         self.metrics.gauge("pipeline_info", hash=definitions).set(1)
+        self.metrics.gauge("worker_started_timestamp_seconds").set(self._now_ms() / 1000)
         self.logger.info(
             "worker_started",
             pipeline=pipeline,
@@ -163,11 +161,13 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
 
     def start_retry(self, *, step: StartStep | ContainerStep, error: BaseException, wait_seconds: float) -> None:
         """A call to AWS that the start needs failed for now, and is made again after a wait."""
+        self.facts.step_failed(describe(error))
         self.logger.warning("start_retry", step=step, error=describe(error), wait_seconds=round(wait_seconds, 3))
 
     def worker_stopping(self, *, reason: str) -> None:
         """The worker begins to drain: a signal, the end of the daemon, an error elsewhere."""
         self.health.stopping()
+        self.facts.stop_reason = reason
         self.logger.info("worker_stopping", reason=reason)
 
     def worker_stopped(self, *, status: int) -> None:
@@ -187,33 +187,6 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
         """The stream distributes records by itself: aligned windows cannot be right, nearly all is misrouted."""
         remedy = "set the stream to distribute by partition key, or use windows with combine: false"
         self.logger.error("stream_ignores_keys", stream=stream, remedy=remedy)
-
-    # The daemon
-
-    def daemon_started(self, *, pid: int, java_version: str) -> None:
-        """The Java process was started."""
-        if self._daemon_was_started:
-            self._daemon_restarts.inc()
-        self._daemon_was_started = True
-        self._daemon_up.set(1)
-        self.logger.info("daemon_started", pid=pid, java_version=java_version)
-
-    def daemon_initialised(self, *, seconds: float) -> None:
-        """The daemon reads leases and stream: the worker is ready, `seconds` after the daemon's start."""
-        self.health.ready()
-        self.logger.info("daemon_initialised", seconds=round(seconds, 3))
-
-    def daemon_log(self, *, level: str, logger: str, message: str, extra: Mapping[str, str] | None = None) -> None:
-        """Fold in a line of the daemon, at the level that the daemon gave it. Long values are cut."""
-        more = {f"daemon_{key}": cut(value) for key, value in (extra or {}).items()}
-        write = getattr(self.logger, _METHOD_OF_LEVEL[level])
-        write("daemon_log", **more, daemon_logger=logger, message=cut(message))
-
-    def daemon_ended(self, *, status: int, expected: bool) -> None:
-        """The Java process has ended; `expected` if we had told it to."""
-        self._daemon_up.set(0)
-        write = self.logger.info if expected else self.logger.error
-        write("daemon_ended", status=status, expected=expected)
 
     # The life of a shard
 
@@ -236,6 +209,8 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
     ) -> None:
         """The shard was taken over in `seconds`."""
         held = self._hold(shard)
+        held.facts.taken_over = TakeOver(self._now_ms(), epoch, started, seconds, groups_limit, position_text(position))
+        held.facts.state_bytes = state_bytes
         held.series.set("epoch", epoch)
         held.series.set("groups_limit", groups_limit)
         held.series.set("state_bytes", state_bytes)
@@ -249,41 +224,47 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
             commit_no=commit_no,
             groups=groups,
             state_bytes=state_bytes,
-            position=_text(position),
+            position=position_text(position),
             seconds=round(seconds, 3),
             started=started,
         )
 
     def shard_refused(self, *, shard: str, error: BaseException) -> None:
         """The state does not fit; the shard is parked (nothing is processed) until a person decides."""
-        self._hold(shard)
+        held = self._hold(shard)
+        held.refused = True
+        held.facts.refusal = describe(error)
+        self._update_owned()
         self._restores["refused"].inc()
         self.health.progress(shard, Activity.REFUSED)
         self.logger.error("shard_refused", shard=shard, error=describe(error))
 
     def shutdown_requested(self, *, shard: str) -> None:
         """The daemon is about to let the shard go, after a last commit."""
-        self.logger.info("shutdown_requested", shard=shard)
+        self.logger.info("shutdown_requested", **self._where(shard))
 
     def lease_lost(self, *, shard: str) -> None:
         """The shard belongs to nobody or somebody else now: the next owner goes on from the last commit."""
         stopping = self.health.state is WorkerState.STOPPING
         if not stopping:
             self._lost.inc()
+        where = self._where(shard)
         self._let_go(shard)
         write = self.logger.info if stopping else self.logger.warning
-        write("lease_lost", shard=shard)
+        write("lease_lost", **where)
 
     def shard_ended(self, *, shard: str) -> None:
         """The shard was read to its end, and that is checkpointed."""
         self._ended.inc()
+        where = self._where(shard)
         self._let_go(shard)
-        self.logger.info("shard_ended", shard=shard)
+        self.logger.info("shard_ended", **where)
 
     def shard_released(self, *, shard: str) -> None:
         """The shard's thread ends before it was told why: nothing of the shard may stay behind."""
+        where = self._where(shard)
         if self._let_go(shard):
-            self.logger.warning("shard_released", shard=shard)
+            self.logger.warning("shard_released", **where)
 
     # Batches
 
@@ -293,6 +274,7 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
         held = self._shard(shard)
         counts = batch.counts
         held.series.batch(batch, now_ms)
+        self.facts.note_batch(shard, held.facts, batch, now_ms)
         self._batches.inc()
         if counts.received:
             self._batch_records.observe(counts.received)
@@ -310,7 +292,7 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
             bytes=batch.size_bytes,
             replayed=counts.replayed,
             filtered=counts.filtered,
-            position=_text(batch.position),
+            position=position_text(batch.position),
             behind_seconds=behind_seconds,
             seconds=batch.process_seconds,
         )
@@ -326,17 +308,19 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
         for window, number in counts.late.items():
             self._late[window].inc(number)
             line = Line("late_seen", "warning", (("window", window),), "events")
-            held.lines.count(line, number, position=_text(batch.position))
+            held.lines.count(line, number, position=position_text(batch.position))
         for reason, number in counts.dead_letters.items():
             self._dead_lettered[reason].inc(number)
             line = Line("dead_letters_seen", "warning", (("reason", reason),), "records")
-            held.lines.count(line, number, position=_text(batch.position))
+            held.lines.count(line, number, position=position_text(batch.position))
         self._misrouted.inc(counts.dead_letters.get(MISROUTED, 0))
 
     def idle_advanced(self, *, shard: str, watermark_ms: int, position: Position | None) -> None:
         """The shard was found idle: its watermark went on to `watermark_ms` without a record after `position`."""
         self._idle_advances.inc()
-        self.logger.debug("idle_advanced", shard=shard, watermark=format_time(watermark_ms), position=_text(position))
+        self.logger.debug(
+            "idle_advanced", shard=shard, watermark=format_time(watermark_ms), position=position_text(position)
+        )
 
     # Commits
 
@@ -352,10 +336,11 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
         groups: int,
     ) -> None:
         """The state has advanced: `size_bytes` written for `groups` changed groups, `rows` to deliver."""
-        series = self._shard(shard).series
-        series.set("state_bytes", state_bytes)
-        series.set("outbox_rows", rows)
-        self._commits["ok"].inc()
+        held = self._shard(shard)
+        held.series.set("state_bytes", state_bytes)
+        held.series.set("outbox_rows", rows)
+        held.facts.state_bytes, held.facts.undelivered_rows = state_bytes, rows
+        self._note(Commit(self._now_ms(), shard, "ok", commit_no, seconds, size_bytes, rows))
         self._commit_duration.observe(seconds)
         self._commit_bytes.observe(size_bytes)
         if self._progress is not None:
@@ -374,7 +359,8 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
 
     def commit_retry(self, *, shard: str, step: CommitStep, error: BaseException, wait_seconds: float) -> None:
         """A step failed for now, and is tried again after a wait."""
-        self._commits["retry"].inc()
+        self._note(Commit(self._now_ms(), shard, "retry", step=step, error=describe(error)))
+        self.metrics.counter("state_retries_total", step=step, reason=reason_of(error)).inc()
         self.health.progress(shard, Activity.WAITING_FOR_STATE)
         self.logger.warning(
             "commit_retry", shard=shard, step=step, error=describe(error), wait_seconds=round(wait_seconds, 3)
@@ -382,15 +368,19 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
 
     def commit_failed(self, *, shard: str, step: CommitStep, error: BaseException) -> None:
         """A step was given up. The worker ends; what is stored is whole."""
-        self._commits["failed"].inc()
+        self._note(Commit(self._now_ms(), shard, "failed", step=step, error=describe(error)))
         self.logger.error("commit_failed", shard=shard, step=step, error=describe(error))
 
     def fenced(self, *, shard: str, epoch: int, seen_epoch: int) -> None:
         """Another owner (`seen_epoch`) has the shard and goes on from the last commit: we go silent."""
-        self._commits["fenced"].inc()
+        self._note(Commit(self._now_ms(), shard, "fenced"))
         self._fenced.inc()
         self.health.progress(shard, Activity.FENCED)
-        self.logger.warning("fenced", shard=shard, epoch=epoch, seen_epoch=seen_epoch)
+        self.logger.warning("fenced", **self._where(shard) | {"epoch": epoch}, seen_epoch=seen_epoch)
+
+    def _note(self, commit: Commit) -> None:
+        self._commits[commit.result].inc()
+        self.facts.note_commit(self._shard(commit.shard).facts, commit)
 
     # Delivery and checkpoints
 
@@ -400,25 +390,9 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
 
     def delivered(self, *, shard: str, commit_no: int, rows: int, seconds: float, emit_delay_seconds: float) -> None:
         """All sinks have a commit's rows, the oldest of them `emit_delay_seconds` after it was ready."""
-        self._shard(shard).series.set("outbox_rows", 0)
+        self._delivered(shard)
         self._emit_delay.observe(emit_delay_seconds)
         self.logger.debug("delivered", shard=shard, commit_no=commit_no, rows=rows, seconds=round(seconds, 3))
-
-    def handover_finished(self, *, shard: str, new_owner: str | None) -> None:
-        """The daemon had forgotten to finish handing a lease over, so nobody read the shard; its new owner has it."""
-        self.logger.warning("handover_finished", shard=shard, new_owner=new_owner)
-
-    def handovers_not_seen(self, *, error: BaseException) -> None:
-        """The lease table could not be looked at for hand-overs that hang; it is tried again."""
-        self.logger.warning("handovers_not_seen", error=describe(error))
-
-    def leases_released(self, *, leases: int) -> None:
-        """The worker has stopped and gave its leases to the other workers, or free if there is none."""
-        self.logger.info("leases_released", leases=leases)
-
-    def leases_not_released(self, *, error: BaseException) -> None:
-        """The worker has stopped, but could not let go of its leases or its lock: the others wait for time-outs."""
-        self.logger.warning("leases_not_released", error=describe(error))
 
     def merge_failed(self, *, shard: str, error: BaseException) -> None:
         """Stored entries could not be merged; it is tried anew after some commit. Commits go on meanwhile."""
@@ -440,20 +414,37 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
 
     def outbox_resent(self, *, shard: str, rows: int) -> None:
         """Rows that an earlier owner may not have delivered were sent again, with the same ids and bytes."""
-        self._shard(shard).series.set("outbox_rows", 0)
+        self._resent.inc(rows)
+        self._delivered(shard)
         self.logger.info("outbox_resent", shard=shard, rows=rows)
+
+    def _delivered(self, shard: str) -> None:
+        held = self._shard(shard)
+        held.series.set("outbox_rows", 0)
+        held.facts.undelivered_rows = 0
 
     def checkpointed(self, *, shard: str, position: Position | None) -> None:
         """The source has stored how far we are; `position` None means the end of the shard."""
-        self._shard(shard).series.checkpointed()
-        self.logger.debug("checkpointed", shard=shard, position=_text(position))
+        held = self._shard(shard)
+        held.series.checkpointed()
+        held.facts.note_checkpoint()
+        self.logger.debug("checkpointed", shard=shard, position=position_text(position))
 
     def checkpoint_retry(self, *, shard: str, error: str, wait_seconds: float) -> None:
         """A checkpoint failed for now; `error` is the name of the daemon's exception."""
+        self._checkpoint_retries.inc()
         self.health.progress(shard, Activity.WAITING_FOR_CHECKPOINT)
         self.logger.warning("checkpoint_retry", shard=shard, error=error, wait_seconds=round(wait_seconds, 3))
 
     # Shards
+
+    def _where(self, shard: str) -> dict[str, object]:
+        """Return a shard's coordinates for a line: the epoch, and how far it is counted, as far as they are known."""
+        held = self._shards.get(shard)
+        facts = None if held is None else held.facts
+        taken_over = None if facts is None else facts.taken_over
+        epoch = None if taken_over is None else taken_over.epoch
+        return {"shard": shard, "epoch": epoch, "position": None if facts is None else facts.position}
 
     def _shard(self, shard: str) -> _Shard:
         held = self._shards.get(shard)
@@ -484,6 +475,7 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
             self._shards.pop(shard, None)
         if held is not None:
             held.lines.tell_rest()
+            self.facts.let_go(shard, held.facts)
         self.metrics.forget_shard(shard)
         self.health.gone(shard)
         if self._progress is not None:
@@ -494,3 +486,4 @@ class Telemetry(AdoptionEvents, AlarmEvents, InvocationEvents, StartEvents):
     def _update_owned(self) -> None:
         with self._lock:
             self._shards_owned.set(sum(held.owned for held in self._shards.values()))
+            self._shards_parked.set(sum(held.refused for held in self._shards.values()))

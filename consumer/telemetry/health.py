@@ -85,7 +85,7 @@ class Health:
     """
 
     def __init__(self, monotonic: Callable[[], float], *, limit_seconds: float = STEP_SECONDS_MAX) -> None:
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self._limit_seconds = limit_seconds
         self._lock = threading.Lock()
         self._state = WorkerState.STARTING
@@ -110,7 +110,7 @@ class Health:
 
     def progress(self, shard: str, activity: Activity) -> None:
         """Note that the shard has begun something, or is getting on with it."""
-        now_seconds = self._monotonic()
+        now_seconds = self.monotonic()
         with self._lock:
             if activity is Activity.RESTORING:
                 self._speakers[shard] = threading.get_ident()
@@ -126,7 +126,7 @@ class Health:
 
     def report(self) -> HealthReport:
         """Return how things are now."""
-        now_seconds = self._monotonic()
+        now_seconds = self.monotonic()
         with self._lock:
             state = self._state
             shards = {

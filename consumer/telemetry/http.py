@@ -1,105 +1,140 @@
-"""Metrics and health on one HTTP port.
+"""The HTTP port of a worker: metrics, health and the status page. What it says is in routes.py.
 
-GET /metrics   Prometheus text, or OpenMetrics where the client asks for it GET /healthz   200 while the
-worker is alive, 503 with the stuck shards and why (liveness; the rules are in health.py) GET /readyz    200
-while the worker reads its stream, 503 while it starts or stops
+A request may take REQUEST_SECONDS_MAX in all, however slowly it comes or its answer is taken, and of CONNECTIONS_MAX
+connections the oldest is closed for a new one: who is slow holds up neither a probe nor the worker.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from structlog.typing import FilteringBoundLogger
 
 from consumer.errors import SetupError
-from consumer.telemetry.health import Health, HealthReport
+from consumer.telemetry.health import Health
 from consumer.telemetry.redact import describe
+from consumer.telemetry.routes import Answer, Routes, plain
+from consumer.telemetry.status_report import StatusBoard
 
-_REQUEST_SECONDS_MAX = 10.0
+REQUEST_SECONDS_MAX = 10.0
+CONNECTIONS_MAX = 64
 _POLL_SECONDS = 0.1
 """How long closing may take."""
-_JSON = "application/json"
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = CONNECTIONS_MAX
 
     def __init__(
-        self,
-        address: tuple[str, int],
-        registry: CollectorRegistry,
-        health: Health,
-        logger: FilteringBoundLogger,
+        self, address: tuple[str, int], routes: Routes, monotonic: Callable[[], float], logger: FilteringBoundLogger
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.registry = registry
-        self.health = health
+        self.routes = routes
+        self._monotonic = monotonic
         self._logger = logger
+        self._lock = threading.Lock()
+        self._begun: dict[socket.socket, float] = {}
+        """Open connections, the oldest first."""
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread of its own."""
+        with self._lock:
+            oldest = next(iter(self._begun)) if len(self._begun) >= CONNECTIONS_MAX else None
+            self._begun[request] = self._monotonic()
+        if oldest is not None:
+            self._cut_off(oldest)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection that is done with."""
+        self._forget(request)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Cut off who takes too long. Called several times a second."""
+        before = self._monotonic() - REQUEST_SECONDS_MAX
+        with self._lock:
+            slow = [request for request, begun in self._begun.items() if begun < before]
+        for request in slow:
+            self._cut_off(request)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - base's signature
         """Log what went wrong in a request: nothing but log lines goes to standard error."""
         error = sys.exception()
         assert error is not None
+        if not isinstance(error, ConnectionError | TimeoutError):  # a client that went away is no news
+            self.tell(error)
+
+    def tell(self, error: BaseException) -> None:
+        """Log an error."""
         self._logger.warning("http_request_failed", error=describe(error))
+
+    def _cut_off(self, request: socket.socket) -> None:
+        """End a connection under its thread, which then closes it."""
+        self._forget(request)
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
+
+    def _forget(self, request: socket.socket) -> None:
+        with self._lock:
+            self._begun.pop(request, None)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = _REQUEST_SECONDS_MAX
+    timeout = REQUEST_SECONDS_MAX
 
     def do_GET(self) -> None:
         """Answer one request."""
-        path = self.path.partition("?")[0]
-        if path == "/metrics":
-            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-            self._answer(HTTPStatus.OK, content_type, encode(self.server.registry))
-        elif path == "/healthz":
-            report = self.server.health.report()
-            self._answer_json(report.live, {"status": "ok" if report.live else "stuck", **_as_json(report)})
-        elif path == "/readyz":
-            report = self.server.health.report()
-            self._answer_json(report.ready, {"status": str(report.state)})
+        try:
+            answer = self.server.routes.answer(self.path, self.headers.get("Accept", ""))
+        except Exception as error:  # noqa: BLE001 - told, and the client hears of it; the next request may work
+            self.server.tell(error)
+            answer = plain(HTTPStatus.INTERNAL_SERVER_ERROR, "this went wrong; the worker's log says how")
+        self._send(answer)
+
+    def do_HEAD(self) -> None:
+        """Answer like GET, without a body."""
+        self.do_GET()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - the base class' signature
+        """Answer what is no request, or not one for us, without repeating anything of it."""
+        status = HTTPStatus(code)
+        if status is HTTPStatus.NOT_IMPLEMENTED:  # so the base class calls a method that there is no do_... for
+            self._send(plain(HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD only", {"Allow": "GET, HEAD"}))
         else:
-            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"see /metrics, /healthz, /readyz\n")
+            self._send(plain(status, status.phrase))
+
+    def version_string(self) -> str:
+        """Return the value of the header `Server`: no versions."""
+        return "streamgauge"
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class' signature
         """Keep quiet: a probe every few seconds is no news."""
 
-    def _answer_json(self, good: bool, body: dict[str, object]) -> None:  # noqa: FBT001 - reads well here
-        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
-        self._answer(status, _JSON, json.dumps(body).encode() + b"\n")
-
-    def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
+    def _send(self, answer: Answer) -> None:
+        self.close_connection = True
+        self.send_response(answer.status)
+        for name, value in answer.all_headers().items():
+            self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
-
-
-def _as_json(report: HealthReport) -> dict[str, object]:
-    return {
-        "worker": str(report.state),
-        "problems": [{"shard": shard, "reason": reason} for shard, reason in report.problems.items()],
-        "shards": {
-            shard: {"doing": str(health.activity), "seconds_without_progress": round(health.idle_seconds, 3)}
-            for shard, health in report.shards.items()
-        },
-    }
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
 
 
 class MonitoringServer:
-    """Serves metrics and health from threads of its own until it is closed. Use it as a context manager.
+    """Serves metrics, health and status from threads of its own until it is closed. Use it as a context manager.
 
     Listens as soon as it is made; `port` 0 takes any free one. SetupError if it cannot have the address.
     """
@@ -111,10 +146,12 @@ class MonitoringServer:
         port: int,
         registry: CollectorRegistry,
         health: Health,
+        status: StatusBoard,
         logger: FilteringBoundLogger,
     ) -> None:
+        routes = Routes(registry, health, status)
         try:
-            self._server = _Server((host, port), registry, health, logger)
+            self._server = _Server((host, port), routes, health.monotonic, logger)
         except OSError as error:
             where = f"{host or 'all addresses'}, port {port}"
             raise SetupError(

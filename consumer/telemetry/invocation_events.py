@@ -36,6 +36,10 @@ class InvocationEvents:
         """The function was told to run without looking at its event source mapping."""
         self.logger.warning("mapping_unchecked", function=function)
 
+    def look_postponed(self, *, error: BaseException) -> None:
+        """A container could not look at its mapping, table and stream again, and goes on as it was for a minute."""
+        self.logger.warning("look_postponed", error=describe(error))
+
     def batch_returned(self, *, shard: str, sequence_number: str, error: BaseException | None) -> None:
         """A batch, or the rest of one from this record on, was handed back and comes again: no time, or an error."""
         self.metrics.counter("batches_returned_total").inc()

@@ -19,7 +19,7 @@ from consumer.telemetry.redact import cut, safe_traceback
 
 LOGGER_NAME = "streamgauge"
 LEVELS = ("debug", "info", "warning", "error")
-FIRST_KEYS = ("timestamp", "level", "event", "logger", "shard")
+FIRST_KEYS = ("timestamp", "level", "event", "logger", "stream", "shard")
 """The keys that every line starts with, in this order; the others follow in alphabetical order."""
 
 

@@ -20,6 +20,8 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 PREFIX = "streamgauge_"
+DAEMON = f"{PREFIX}daemon"
+"""What the metrics of the Java process begin with."""
 
 
 class Kind(StrEnum):
@@ -104,6 +106,17 @@ GROUPS: tuple[Group, ...] = (
                 "The clock minus the watermark at the last batch. Absent until an event was accepted.",
             ),
             _gauge("last_batch_timestamp_seconds", "stream shard", "Unix time of the last call of the source."),
+            _gauge(
+                "stream_retention_seconds",
+                "stream",
+                "How long the stream keeps a record, as it was when the worker started: what is further behind "
+                "is lost.",
+            ),
+            _counter(
+                "reads_throttled_total",
+                "stream",
+                "Reads of the daemon that Kinesis throttled: too many applications read the shard, or too fast.",
+            ),
         ),
     ),
     Group(
@@ -151,6 +164,12 @@ GROUPS: tuple[Group, ...] = (
                 "windows_open",
                 "stream shard window",
                 "Open windows held in memory: one for each window start and group key, or each session.",
+            ),
+            _gauge(
+                "keys_active",
+                "stream shard window",
+                "Group keys that have an open window. Where windows of one key follow one another (tumbling, sliding): "
+                "the keys of that start which has the most.",
             ),
             _gauge(
                 "groups_limit",
@@ -202,6 +221,12 @@ GROUPS: tuple[Group, ...] = (
             ),
             _histogram("commit_bytes", "stream", _BYTES, "Bytes written by a commit."),
             _counter(
+                "state_retries_total",
+                "stream step reason",
+                "Calls to the state store that failed and are made again, by what they were for (claim, load, "
+                "snapshot, fence, delete) and reason (throttled, unavailable, internal, timeout, connection, other).",
+            ),
+            _counter(
                 "state_restores_total",
                 "stream result",
                 "Shards taken over by result: empty (new), inherited (from the shards it was split from or merged of), "
@@ -238,6 +263,11 @@ GROUPS: tuple[Group, ...] = (
                 "stream shard",
                 "Time since the shard was taken over or last checkpointed at the source, whichever is later.",
             ),
+            _counter(
+                "checkpoint_retries_total",
+                "stream",
+                "Checkpoints at the source that failed for now. The next commit makes up for it.",
+            ),
         ),
     ),
     Group(
@@ -257,12 +287,29 @@ GROUPS: tuple[Group, ...] = (
             ),
             _histogram("sink_put_duration_seconds", "stream sink", _SHORT_SECONDS, "Time of one attempt."),
             _gauge("outbox_rows", "stream shard", "Rows committed and not yet delivered."),
+            _counter(
+                "outbox_resent_rows_total",
+                "stream",
+                "Rows sent again when a shard was taken over, for its earlier owner may not have delivered them: the "
+                "same ids and bytes.",
+            ),
         ),
     ),
     Group(
         "Life",
         (
             _gauge("shards_owned", "stream", "Shards that this worker holds, parked ones included."),
+            _gauge(
+                "shards_parked",
+                "stream",
+                "Shards among them of which nothing is processed, for their state was refused: a person must decide.",
+            ),
+            _gauge(
+                "leases_unheld",
+                "stream",
+                "Leases that no worker holds or renews, of shards that are not read to their end: as this worker last "
+                "saw the lease table, which all workers share. Looked at every 15 s.",
+            ),
             _counter("leases_acquired_total", "stream", "Shards that this worker was given."),
             _counter(
                 "leases_lost_total",
@@ -271,12 +318,25 @@ GROUPS: tuple[Group, ...] = (
             ),
             _counter("shards_ended_total", "stream", "Shards read to their end (split or merged)."),
             _counter(
+                "handovers_finished_total",
+                "stream",
+                "Hand-overs of shards that the daemon had forgotten, so that nobody read the shard, and that were "
+                "finished for it.",
+            ),
+            _counter(
                 "batches_returned_total",
                 "stream",
                 "In Lambda: batches handed back, wholly or in part, for want of time or by an error; they come again.",
             ),
             _gauge("daemon_up", "stream", "1 while the Java daemon runs."),
-            _counter("daemon_restarts_total", "stream", "Starts of the daemon after the first one."),
+            _counter(
+                "daemon_restarts_total",
+                "stream",
+                "Starts of the daemon after the first one of the process. A daemon that ends by itself ends the "
+                "worker, so look at worker_started_timestamp_seconds too.",
+            ),
+            _counter("daemon_log_lines_total", "stream level", "Lines of the daemon's log, by the daemon's level."),
+            _gauge("worker_started_timestamp_seconds", "stream", "Unix time at which the worker began."),
             _gauge("build_info", "version", "Always 1; the version is in the label."),
             _gauge(
                 "pipeline_info",
@@ -314,16 +374,22 @@ class Metrics:
     """Every metric of `DEFINITIONS` on one registry, the `stream` label filled in.
 
     `counter`, `gauge` and `histogram` return the series of the given labels, creating it at zero; keep what
-    they return where they are called often. A name or label that is not in the list is a KeyError.
+    they return where they are called often. A name or label that is not in the list is a KeyError. Counters with
+    no label but the stream begin at 0, so that their first increase is seen as one.
     """
 
     def __init__(self, registry: CollectorRegistry, *, stream: str) -> None:
         # A second series for every counter that says when it was created: nobody reads it.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped there
-        self._stream = stream
+        self.stream = stream
         self._collectors = {name: _create(definition, registry) for name, definition in DEFINITIONS.items()}
+        self._daemon_pid = 0
+        ProcessCollector(namespace=DAEMON, pid=lambda: self._daemon_pid, registry=registry)
         self._lock = threading.Lock()
         self._gauges_of_shard: dict[str, set[tuple[str, tuple[str, ...]]]] = {}
+        for name, definition in DEFINITIONS.items():
+            if definition.kind is Kind.COUNTER and definition.labels == ("stream",):
+                self.counter(name)
 
     def counter(self, name: str, **labels: str) -> Counter:
         """Return the series of a counter."""
@@ -347,6 +413,10 @@ class Metrics:
                 self._gauges_of_shard.setdefault(labels["shard"], set()).add((name, values))
             return metric.labels(*values)
 
+    def follow_daemon(self, pid: int) -> None:
+        """Tell of the memory and the processor time of that process too, as `streamgauge_daemon_process_*`."""
+        self._daemon_pid = pid
+
     def forget_shard(self, shard: str) -> None:
         """Remove every gauge of a shard."""
         with self._lock:
@@ -355,7 +425,7 @@ class Metrics:
 
     def _label_values(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         wanted = DEFINITIONS[name].labels
-        given = {"stream": self._stream, **labels} if "stream" in wanted else labels
+        given = {"stream": self.stream, **labels} if "stream" in wanted else labels
         if set(given) != set(wanted):
             raise KeyError(f"{name} has the labels {wanted}, not {tuple(given)}")
         return tuple(given[label] for label in wanted)

@@ -13,15 +13,17 @@ _HEAD = """\
 Generated from consumer/telemetry/metrics.py by `python -m consumer.telemetry.metrics_page > docs/metrics.md`.
 
 The worker serves them at `/metrics` on `worker.metrics_port`, as Prometheus text or, where the client asks
-for it, OpenMetrics. Next to them stand the usual `process_*` metrics of the Python process (Java's own use is
-not in them).
+for it, OpenMetrics. Next to them stand the usual `process_*` metrics of the Python process, and the same of the
+Java process as `streamgauge_daemon_process_*`. [Observability](observability.md) shows the dashboards and alerts
+that are made of them.
 
 Everything is updated once a batch or once a commit, never once a record. Units are seconds and bytes. No
 label holds anything from the data. The gauges of a shard vanish when the shard leaves the worker; its
 counters stay.
 
 Labels: `stream`, the Kinesis stream; `shard`, the shard id; `window`, a name under `windows` of the pipeline
-file; `reason` and `result`, words of a closed list; `sink`, kind and target such as `firehose:aggregates`.
+file; `reason`, `result`, `step` and `level`, words of a closed list; `sink`, kind and target such as
+`firehose:aggregates`.
 """
 
 

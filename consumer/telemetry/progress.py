@@ -5,6 +5,7 @@ The numbers come from the same events as metrics and logs. The display is import
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 from collections import deque
@@ -82,8 +83,11 @@ class Progress:
 
 
 def show(progress: Progress) -> AbstractContextManager[object]:
-    """Return a context in which the line is shown below the log lines, if standard error is a terminal."""
-    if not sys.stderr.isatty():
+    """Return a context in which the line is shown below the log lines, if standard error is a terminal.
+
+    The image has no rich; a terminal that is given to a container shows the log lines alone.
+    """
+    if not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
         return nullcontext()
     from consumer.telemetry.terminal import live_line  # noqa: PLC0415 - rich is imported for a person alone
 

@@ -1,4 +1,4 @@
-"""Says what happens often, but not every time: at once, then at most one line an interval."""
+"""Says what happens often, but not every time: at once, then at most one line an interval, which grows."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ class Unsaid:
 class Repeats:
     """Counts occurrences of lines and tells when one is due.
 
+    The first is due at once, the next after `interval_seconds`. What goes on is told ever less often: each interval
+    is twice the one before, up to `interval_seconds_max`. A silence of two intervals begins anew.
+
     Times are in seconds of one monotonic clock. Not thread-safe: the thread of each shard has its own.
     """
 
-    def __init__(self, *, interval_seconds: float) -> None:
+    def __init__(self, *, interval_seconds: float, interval_seconds_max: float) -> None:
         self._interval_seconds = interval_seconds
-        self._said_at: dict[Line, float] = {}
+        self._interval_seconds_max = interval_seconds_max
+        self._said: dict[Line, tuple[float, float]] = {}
+        """When a line was told last, and the interval after that."""
         self._unsaid: dict[Line, Unsaid] = {}
 
     @property
@@ -52,7 +57,7 @@ class Repeats:
         """Return what must be told now, and forget it."""
         lines = [line for line in self._unsaid if self._is_due(line, now_seconds)]
         for line in lines:
-            self._said_at[line] = now_seconds
+            self._said[line] = now_seconds, self._next_interval(line, now_seconds)
         return [(line, self._unsaid.pop(line)) for line in lines]
 
     def rest(self) -> list[tuple[Line, Unsaid]]:
@@ -61,5 +66,11 @@ class Repeats:
         return list(rest.items())
 
     def _is_due(self, line: Line, now_seconds: float) -> bool:
-        said_at = self._said_at.get(line)
-        return said_at is None or now_seconds - said_at >= self._interval_seconds
+        said = self._said.get(line)
+        return said is None or now_seconds - said[0] >= said[1]
+
+    def _next_interval(self, line: Line, now_seconds: float) -> float:
+        said = self._said.get(line)
+        if said is None or now_seconds - said[0] >= 2 * said[1]:
+            return self._interval_seconds
+        return min(2 * said[1], self._interval_seconds_max)

@@ -1,22 +1,22 @@
-"""The series, repeated lines and deliveries of one shard, looked up once and used once a batch."""
+"""The series and repeated lines of one shard, looked up once and used once a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from prometheus_client import Gauge
 from structlog.typing import FilteringBoundLogger
 
 from consumer.core.counts import Counts
 from consumer.records import Position
-from consumer.telemetry.health import Activity, Health
 from consumer.telemetry.metrics import Metrics
 from consumer.telemetry.repeats import Line, Repeats, Unsaid
 
 REPEAT_SECONDS = 60.0
 """At most one line in this time about the same thing in the same shard."""
+REPEAT_SECONDS_MAX = 600.0
+"""So seldom it is told in the end if it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Batch:
 
     `size_bytes` is of the records' data. `watermark_ms` and `position` are the shard's after the batch, None
     before the first event or record. `newest_arrival_ms` is the arrival time of the last record, None without
-    records. `millis_behind` is what the source said, None if it said nothing. `open_groups` is by window.
+    records. `millis_behind` is what the source said, None if it said nothing. `open_groups` and `active_keys` are by
+    window.
     """
 
     counts: Counts
@@ -35,6 +36,7 @@ class Batch:
     newest_arrival_ms: int | None
     millis_behind: int | None
     open_groups: Mapping[str, int]
+    active_keys: Mapping[str, int]
     process_seconds: float
 
     def behind_seconds(self, now_ms: int) -> float:
@@ -54,7 +56,7 @@ class ShardSeries:
         self._records = metrics.counter("records_received_total", shard=shard)
         self._bytes = metrics.counter("bytes_received_total", shard=shard)
         self._gauges: dict[str, Gauge] = {}
-        self._windows_open: dict[str, Gauge] = {}
+        self._of_windows: dict[tuple[str, str], Gauge] = {}
         self._checkpointed_at: float | None = None
 
     def set(self, name: str, value: float) -> None:
@@ -78,17 +80,17 @@ class ShardSeries:
             self._bytes.inc(batch.size_bytes)
         self.set("iterator_age_seconds", batch.behind_seconds(now_ms))
         self.set("last_batch_timestamp_seconds", now_ms / 1000)
-        for window, number in batch.open_groups.items():
-            self._window_open(window).set(number)
+        for name, by_window in (("windows_open", batch.open_groups), ("keys_active", batch.active_keys)):
+            for window, number in by_window.items():
+                self._of_window(name, window).set(number)
         if batch.watermark_ms is not None:
             self.set("watermark_timestamp_seconds", batch.watermark_ms / 1000)
             self.set("event_time_lag_seconds", (now_ms - batch.watermark_ms) / 1000)
 
-    def _window_open(self, window: str) -> Gauge:
-        gauge = self._windows_open.get(window)
+    def _of_window(self, name: str, window: str) -> Gauge:
+        gauge = self._of_windows.get((name, window))
         if gauge is None:
-            gauge = self._metrics.gauge("windows_open", shard=self._shard, window=window)
-            self._windows_open[window] = gauge
+            gauge = self._of_windows[name, window] = self._metrics.gauge(name, shard=self._shard, window=window)
         return gauge
 
     def _checkpoint_age(self) -> float:
@@ -97,13 +99,13 @@ class ShardSeries:
 
 
 class ShardLines:
-    """Log lines of one shard, told at most once in REPEAT_SECONDS. Used by the shard's thread alone."""
+    """Log lines of one shard, told now and then (see repeats.py). Used by the shard's thread alone."""
 
     def __init__(self, logger: FilteringBoundLogger, shard: str, monotonic: Callable[[], float]) -> None:
         self._logger = logger
         self._shard = shard
         self._monotonic = monotonic
-        self._repeats = Repeats(interval_seconds=REPEAT_SECONDS)
+        self._repeats = Repeats(interval_seconds=REPEAT_SECONDS, interval_seconds_max=REPEAT_SECONDS_MAX)
 
     def count(self, line: Line, number: int, **details: object) -> None:
         """Count something that `tell` will tell."""
@@ -123,39 +125,3 @@ class ShardLines:
     def _write(self, line: Line, unsaid: Unsaid) -> None:
         values = {**dict(line.labels), line.counted: unsaid.number, **unsaid.details}
         getattr(self._logger, line.level)(line.event, shard=self._shard, **values)
-
-
-class ShardDelivery:
-    """What the delivery of a shard's rows tells (the observer that `sinks` asks for)."""
-
-    def __init__(self, metrics: Metrics, health: Health, lines: ShardLines, shard: str) -> None:
-        self._metrics = metrics
-        self._health = health
-        self._lines = lines
-        self._shard = shard
-
-    def put(self, sink: str, result: Literal["sent", "failed", "rejected"], rows: int, size_bytes: int, /) -> None:
-        """Count rows of an attempt with the same result."""
-        self._metrics.counter("sink_rows_total", sink=sink, result=result).inc(rows)
-        if result == "sent":
-            self._metrics.counter("sink_bytes_total", sink=sink).inc(size_bytes)
-
-    def batch(self, sink: str, seconds: float, /) -> None:
-        """Count an attempt. It is progress, whatever came of it."""
-        self._metrics.counter("sink_batches_total", sink=sink).inc()
-        self._metrics.histogram("sink_put_duration_seconds", sink=sink).observe(seconds)
-        self._health.progress(self._shard, Activity.DELIVERING)
-
-    def retry(self, sink: str, reason: str, rows: int, wait_seconds: float, /) -> None:
-        """Tell of rows that have to wait: nothing is lost, so a warning."""
-        self._metrics.counter("sink_retries_total", sink=sink, reason=reason).inc()
-        self._health.progress(self._shard, Activity.WAITING_FOR_SINK)
-        line = Line("sink_retry", "warning", (("sink", sink), ("reason", reason)), "rows")
-        self._lines.count(line, rows, wait_seconds=round(wait_seconds, 3))
-        self._lines.tell()
-
-    def rejected(self, sink: str, reason: str, row_bytes: int, /) -> None:
-        """Tell of a row that is lost: an error."""
-        line = Line("sink_rejected", "error", (("sink", sink), ("reason", reason)), "rows")
-        self._lines.count(line, 1, row_bytes=row_bytes)
-        self._lines.tell()

@@ -62,6 +62,19 @@ def test_a_restored_state_tells_the_same_and_another_generation_changes_nothing(
     assert not restored.floors()
 
 
+@pytest.mark.parametrize("policy", ["reject", "emit_early"])
+def test_active_keys_are_those_of_the_fullest_start(policy: str) -> None:
+    """User a at 1 and 11, b at 2, c at 12: tumbling has a, b in the first window, a, c in the second."""
+    processor = fed(policy, [(1, "a"), (2, "b"), (11, "a"), (12, "c"), (13, "d")])
+    keys = processor.active_keys()
+    assert keys == {"tumbling": 3, "sliding": 3, "session": 4, "stagger": 4, "parts": 1}
+    assert all(number <= processor.open_groups()[window] for window, number in keys.items())
+    processor.freeze([], base=True)
+    assert processor.active_keys() == keys, "what is stored is active all the same"
+    processor.close_all()
+    assert not any(processor.active_keys().values())
+
+
 def test_parts_of_other_shards_are_told_by_their_origin() -> None:
     parent = fed("reject", [(3, "a"), (4, "b")])
     child = Processor.inherit(parent._program, "child", 0, hash_range=HashRange(0, 2**128 - 1), parents=[parent])

@@ -34,6 +34,8 @@ def test_what_moto_leaves_out_of_a_stack_is_said(resources: Any) -> None:
     assert _text(function["Architectures"][0]) == "!Ref Architecture"
     assert _text(function["LoggingConfig"]["LogGroup"]) == "!Ref LogGroup"
     assert _text(resources["Mapping"]["Properties"]["Enabled"]) == "!Ref MappingEnabled"
+    tick = resources["TickOnce"]["Properties"]
+    assert (tick["MaximumRetryAttempts"], tick["MaximumEventAgeInSeconds"]) == (0, 60)
     assert table["SSESpecification"] == {"SSEEnabled": True}
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
     assert queue["SqsManagedSseEnabled"] is True

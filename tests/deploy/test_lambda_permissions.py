@@ -1,4 +1,6 @@
-"""The function's calls to AWS, and what the template's role allows: the same, in both directions.
+"""The function's calls to AWS, and what deploy/iam/lambda.yaml allows: the same, in both directions.
+
+That the template's role has just that is tested with the template (test_lambda_stack.py).
 
 The calls are noted where boto3 makes them, through all that a function does: cold starts, snapshots that are written,
 read, merged and deleted, dead letters, a split, a tick, a container that died.
@@ -15,7 +17,6 @@ from typing import Any
 
 import boto3
 import pytest
-from ruamel.yaml import YAML
 
 from consumer.emulator.server import Emulator
 from consumer.entrypoints.lambda_handler import Container
@@ -23,9 +24,9 @@ from consumer.runtime import commit, tidying
 from consumer.sources.kinesis import describe
 from consumer.state import dynamodb
 from consumer.testing.mapping import EventSourceMapping, InvocationError
+from deploy.iam.policy import statements_of
 from tests.entrypoints.state_rig import START_MS, World, embedded_aws
 
-TEMPLATE = Path(__file__).parents[2] / "deploy" / "lambda" / "template.yaml"
 PIPELINE = """\
 pipeline: clicks
 source: {{stream: clicks, partition_key: user}}
@@ -50,13 +51,6 @@ ACTIONS = {
     "sqs:SendMessageBatch": {"sqs:SendMessage"},
 }
 """What operations need to be allowed, where it is not the action of their name."""
-OF_LAMBDA_ITSELF = {
-    *(f"kinesis:{each}" for each in ("DescribeStream", "DescribeStreamSummary", "GetRecords", "GetShardIterator")),
-    "kinesis:ListShards",
-    "logs:CreateLogStream",
-    "logs:PutLogEvents",
-}
-"""What the mapping and the runtime do as the function."""
 
 
 @pytest.fixture
@@ -170,10 +164,12 @@ def test_the_role_allows_what_the_function_calls_and_nothing_else(
     story.container = story.cold()
     assert story.tick(3_600_000) == 2, "both children have windows to close"
     used = story.calls.actions
-    allowed = _allowed(HasStateBucket=bucket, HasDeliveryStreams=True, HasObjects=True, HasDeadLetterQueue=True)
+    features = {"firehose", "s3", "sqs", "state_bucket" if bucket else "no_state_bucket"}
+    statements = [each for each in statements_of("lambda") if each.get("When") in {None, *features}]
+    allowed = {action for each in statements for action in each["Action"]}
+    unseen = {action for each in statements for action in each.get("Unseen", ())}
     assert used - allowed == set(), "what the role lacks"
-    assert allowed - used - OF_LAMBDA_ITSELF == set(), "what nobody needs"
-    assert allowed >= OF_LAMBDA_ITSELF
+    assert allowed - used == unseen, "what nobody needs"
 
 
 def _dying(call: Callable[..., None], *, at: int) -> Callable[..., None]:
@@ -188,19 +184,3 @@ def _dying(call: Callable[..., None], *, at: int) -> Callable[..., None]:
         call(*arguments, **options)
 
     return counted
-
-
-def _allowed(**conditions: bool) -> set[str]:
-    """Return the actions that the role of the template allows under these conditions; others are false."""
-    loader = YAML(typ="rt")  # which keeps the functions' tags
-    policies = loader.load(TEMPLATE)["Resources"]["Role"]["Properties"]["Policies"]
-    actions: set[str] = set()
-    for policy in policies:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            chosen = statement
-            if not isinstance(statement, dict):  # !If, with the condition's name, then, else
-                chosen = statement[1] if conditions.get(statement[0]) else statement[2]
-            if isinstance(chosen, dict):  # else no value
-                listed = chosen["Action"]
-                actions |= {listed} if isinstance(listed, str) else set(listed)
-    return actions

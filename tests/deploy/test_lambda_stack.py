@@ -1,7 +1,8 @@
 """The template, deployed onto moto as CloudFormation: what is there then, read back by boto3.
 
 What moto's CloudFormation leaves out is looked at in the template itself (test_lambda.py): the function's architecture
-and log group, the table's encryption and recovery, whether the mapping is enabled. It knows no alarms: they are made
+and log group, the table's encryption and recovery, whether the mapping is enabled, that a tick is not tried again. It
+knows no alarms: they are made
 here of the template's properties, by the call that CloudFormation makes.
 """
 
@@ -10,17 +11,11 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from ast import literal_eval
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
 from moto import mock_aws
-from moto.cloudformation.models import cloudformation_backends
-from moto.cloudformation.parsing import clean_json
 
 from consumer.pipeline.load import load
 from consumer.pipeline.model import SqsSink
@@ -28,14 +23,18 @@ from consumer.sources.mapping import check_mapping
 from consumer.state.dynamodb import check_table
 from consumer.telemetry.emf import NAMESPACE
 from consumer.telemetry.metrics import DEFINITIONS, PREFIX
+from deploy.iam.policy import render
+from tests.deploy.stack_rig import ACCOUNT, REGION, Stack, by_sid, client, deploy_template
 
-pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse AWS..CloudWatch..Alarm:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Tried to parse AWS..(CloudWatch|Logs..MetricFilter|Lambda..EventInvokeConfig):UserWarning"
+)
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "lambda" / "template.yaml"
-ACCOUNT, REGION = "123456789012", "eu-west-1"
 STREAM = f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/clicks"
 TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"
 DELIVERY = f"arn:aws:firehose:{REGION}:{ACCOUNT}:deliverystream/rows"
 QUEUE = f"arn:aws:sqs:{REGION}:{ACCOUNT}:rare"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key"
 OBJECTS = "arn:aws:s3:::results/rows*"
 NEEDED = {"CodeBucket": "code", "CodeKey": "function.zip", "PipelineName": "clickstream", "StreamArn": STREAM}
 PIPELINE = """\
@@ -47,36 +46,6 @@ sinks: [{firehose: {stream: rows}}]
 dead_letter: {sqs: {queue_url: "${DEAD_LETTER_QUEUE_URL}"}}
 state: {table: streamgauge-state}
 """
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack that was created."""
-
-    name: str
-    outputs: Mapping[str, str]
-    ids: Mapping[str, str]
-    """By the names of the resources in the template."""
-
-    def resolved(self, resource: str) -> dict[str, Any]:
-        """Return a resource's properties in the template, with the values of this stack."""
-        backend = cloudformation_backends[ACCOUNT][REGION]
-        stack = backend.get_stack(self.name)
-        properties: dict[str, Any] = clean_json(
-            stack.template_dict["Resources"][resource]["Properties"], stack.resource_map
-        )
-        return properties
-
-    def statements(self) -> dict[str, dict[str, Any]]:
-        """Return what the function's role may do, by Sid."""
-        answer = client("iam").get_role_policy(RoleName=self.ids["Role"], PolicyName="function")
-        # moto answers with Python's text for it, and None where a condition takes a statement away.
-        document = literal_eval(str(answer["PolicyDocument"]))
-        return {each["Sid"]: each for each in document["Statement"] if each}
-
-
-def client(service: str) -> Any:
-    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]  # any service
 
 
 @pytest.fixture(scope="module")
@@ -92,22 +61,7 @@ def aws() -> Iterator[None]:
 
 
 def deploy(name: str, **parameters: str) -> Stack:
-    cloud = client("cloudformation")
-    values = NEEDED | {"StateTableName": f"{name}-state"} | parameters
-    cloud.create_stack(
-        StackName=name,
-        TemplateBody=TEMPLATE.read_text(),
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()],
-        Capabilities=["CAPABILITY_IAM"],
-    )
-    (stack,) = cloud.describe_stacks(StackName=name)["Stacks"]
-    assert stack["StackStatus"] == "CREATE_COMPLETE"
-    resources = cloud.list_stack_resources(StackName=name)["StackResourceSummaries"]
-    return Stack(
-        name,
-        {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]},
-        {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in resources},
-    )
+    return deploy_template(TEMPLATE, name, NEEDED | {"StateTableName": f"{name}-state"} | parameters)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +73,8 @@ def stack(aws: None) -> Stack:
         DeliveryStreamArns=DELIVERY,
         ObjectArns=OBJECTS,
         QueueArns=QUEUE,
+        StreamKeyArn=f"{KEY}/stream",
+        KeyArns=f"{KEY}/bucket",
         DeadLetterQueue="true",
         AlarmTopicArn=TOPIC,
         Runtime="python3.12",
@@ -166,6 +122,25 @@ def test_the_tick_comes_once_a_minute_and_may(stack: Stack) -> None:
     assert allowed["Condition"] == {"ArnLike": {"AWS:SourceArn": rule["Arn"]}}
 
 
+def test_a_function_that_is_not_fed_does_not_tick(aws: None) -> None:
+    stack = deploy("unfed", MappingEnabled="false")
+    assert client("events").describe_rule(Name=stack.ids["Tick"])["State"] == "DISABLED"
+
+
+def test_it_takes_the_table_that_workers_had(aws: None) -> None:
+    client("dynamodb").create_table(
+        TableName="moved-state",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")],
+        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}, {"AttributeName": "sk", "KeyType": "RANGE"}],
+    )
+    stack = deploy("moved", CreateStateTable="false", DeliveryStreamArns=DELIVERY)
+    assert "StateTable" not in stack.ids
+    assert stack.outputs["StateTableName"] == "moved-state"
+    policy = render("lambda", arns("moved", DELIVERY), {"firehose", "no_state_bucket"}, "")
+    assert stack.statements("function") == by_sid(policy)
+
+
 def test_the_store_takes_the_table(stack: Stack) -> None:
     assert stack.outputs["StateTableName"] == "full-state"
     check_table(client("dynamodb"), "full-state")
@@ -181,33 +156,37 @@ def test_the_pipeline_file_finds_the_queue_of_dead_letters(stack: Stack, bare: S
     assert pipeline.dead_letter == SqsSink(stack.outputs["DeadLetterQueueUrl"])
     attributes = client("sqs").get_queue_attributes(QueueUrl=pipeline.dead_letter.queue_url, AttributeNames=["All"])
     assert attributes["Attributes"]["MessageRetentionPeriod"] == str(14 * 24 * 3600)
-    assert stack.statements()["SendDeadLetters"]["Resource"] == attributes["Attributes"]["QueueArn"]
+    assert stack.statements("function")["SendDeadLetters"]["Resource"] == [attributes["Attributes"]["QueueArn"]]
     assert "DeadLetterQueueUrl" not in bare.outputs
     assert "DeadLetters" not in bare.ids
 
 
-def test_the_role_may_use_what_was_named_and_nothing_else(stack: Stack, bare: Stack) -> None:
-    table = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table"
-    full = {sid: each["Resource"] for sid, each in stack.statements().items()}
-    assert full == {
-        "ReadStream": STREAM,
-        "LookAtTheMapping": "*",
-        "WriteLog": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/full",
-        "KeepState": f"{table}/full-state",
-        "KeepSnapshots": "arn:aws:s3:::snapshots/*",
-        "ListSnapshots": "arn:aws:s3:::snapshots",
-        "SendToFirehose": [DELIVERY],
-        "SendToS3": [OBJECTS],
-        "SendToSqs": [QUEUE],
-        "SendDeadLetters": full["SendDeadLetters"],
-    }
-    assert {sid: each["Resource"] for sid, each in bare.statements().items()} == {
-        "ReadStream": STREAM,
-        "LookAtTheMapping": "*",
-        "WriteLog": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/bare",
-        "KeepState": f"{table}/bare-state",
-        "KeepSnapshots": f"{table}/bare-state",
-        "SendToFirehose": [DELIVERY, f"{DELIVERY}-late"],
+def test_the_role_has_the_policy_of_deploy_iam_and_nothing_else(stack: Stack, bare: Stack) -> None:
+    statements = stack.statements("function")
+    (queue,) = statements.pop("SendDeadLetters")["Resource"]
+    assert queue.endswith(stack.ids["DeadLetters"].rpartition("/")[2])
+    assert statements == by_sid(render("lambda", arns("full", DELIVERY), FEATURES, ""))
+    policy = render("lambda", arns("bare", DELIVERY, f"{DELIVERY}-late"), {"firehose", "no_state_bucket"}, "")
+    assert bare.statements("function") == by_sid(policy)
+
+
+FEATURES = {"firehose", "keys", "s3", "sqs", "state_bucket", "stream_key"}
+"""Of the full stack."""
+
+
+def arns(name: str, *delivery_streams: str) -> dict[str, list[str]]:
+    return {
+        "Everything": ["*"],
+        "Stream": [STREAM],
+        "StreamKey": [f"{KEY}/stream"],
+        "Keys": [f"{KEY}/bucket"],
+        "LogGroup": [f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{name}"],
+        "StateTable": [f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}-state"],
+        "StateBucket": ["arn:aws:s3:::snapshots"],
+        "StateObjects": ["arn:aws:s3:::snapshots/clickstream/*"],
+        "DeliveryStreams": [*delivery_streams],
+        "Objects": [OBJECTS],
+        "Queues": [QUEUE],
     }
 
 

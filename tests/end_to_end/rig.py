@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+import jsonschema
 import psutil
 
 from consumer.emulator.server import Emulator
@@ -17,10 +19,11 @@ from consumer.entrypoints.demo.processes import Child, Children, wait_until
 from consumer.entrypoints.demo.producer import Producer
 from consumer.entrypoints.demo.recount import Recount, recount
 from consumer.environment import environment
-from consumer.errors import RetryableError
+from consumer.errors import EXIT_USAGE, RetryableError
 from consumer.pipeline.load import load
 from consumer.records import Position, Record
 from consumer.testing.reference import Idle
+from tests.docs.pages import DOCS
 
 CONFIG = Path(__file__).parents[2] / "config" / "clickstream.yaml"
 OWNER = "worker-0"
@@ -51,9 +54,14 @@ class Rig:
         self.cloud = Cloud(self.pipeline, self.environ)
         self.cloud.prepare(shards, OWNER)
         self.children = Children(directory)
+        self._workers: list[Child] = []
 
     def close(self) -> None:
+        """End all workers, and see that each line of their logs is what docs/logs.md says."""
         self.children.__exit__(None, None, None)
+        for worker in self._workers:
+            if worker.status != EXIT_USAGE:  # it says so in words, before there is a log
+                check_log(worker.output())
 
     def put(self, events: int, seed: int = 1, *, offset_ms: int = 0) -> None:
         """Put a scenario of the demo into the stream, as fast as it goes."""
@@ -62,14 +70,18 @@ class Rig:
 
     def start(self) -> Child:
         arguments = ["consumer", "run", str(self.file), "--metrics-host", "127.0.0.1", "--quick-start"]
-        return self.children.start("worker", arguments, self.environ)
+        return self._started(self.children.start("worker", arguments, self.environ))
 
     def start_another(self, identifier: str) -> Child:
         """Start one more worker on the same stream, under a name of its own."""
         file = self.file.with_name(f"{identifier}.yaml")
         file.write_text(self.file.read_text().replace(f"metrics_port: {self.port}", f"metrics_port: {free_port()}"))
         arguments = ["consumer", "run", str(file), "--metrics-host", "127.0.0.1", "--quick-start"]
-        return self.children.start(identifier, arguments, self.environ | {"POD_NAME": identifier})
+        return self._started(self.children.start(identifier, arguments, self.environ | {"POD_NAME": identifier}))
+
+    def _started(self, worker: Child) -> Child:
+        self._workers.append(worker)
+        return worker
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
@@ -144,6 +156,16 @@ def processes_of(worker: Child) -> list[psutil.Process]:
         return [top, *top.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+LOG_SCHEMA = jsonschema.Draft202012Validator(json.loads((DOCS / "log.schema.json").read_text(encoding="utf-8")))
+
+
+def check_log(output: str) -> None:
+    """Hold every line against the schema; the last one only if it is whole, for the worker may have been killed."""
+    for line in output.splitlines(keepends=True):
+        if line.endswith("\n"):
+            LOG_SCHEMA.validate(json.loads(line))
 
 
 KINDS = ("java", "python", "relay")

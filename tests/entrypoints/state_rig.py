@@ -313,7 +313,7 @@ def use(emulator: Emulator, world: World, patch: pytest.MonkeyPatch) -> None:
     # One for all: making clients takes longer than anything a test does with them.
     session = boto3.Session()
     patch.setattr(session, "client", cache(session.client))
-    patch.setattr(boto3, "Session", lambda: session)
+    patch.setattr(boto3, "Session", lambda **_: session)
     patch.setattr(clock, "now_ms", world)
     patch.setattr(clock, "sleep", world.sleep)
 

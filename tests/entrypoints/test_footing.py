@@ -19,8 +19,10 @@ from consumer.entrypoints.footing import Footing, Shards, agree
 from consumer.errors import RefusedError, RetryableError
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline
+from consumer.records import Position
 from consumer.runtime import clock
 from consumer.runtime.adoption import former_windows
+from consumer.sources.reading import Behind
 from consumer.state.base import Application
 from consumer.state.memory import Memory, MemoryStore
 from consumer.telemetry.events import Telemetry
@@ -130,3 +132,27 @@ def test_a_shard_that_turns_up_later_is_asked_for(emulator: Emulator, pipeline: 
     assert child.hash_range[0] == shards.origin("shardId-000000000000").hash_range[0]
     with pytest.raises(RetryableError, match="no shard"):
         shards.origin("shardId-000000000099")
+
+
+def test_what_a_stream_holds_behind_a_position_is_looked_up(emulator: Emulator, pipeline: Pipeline) -> None:
+    stream, first = pipeline.source.stream, "shardId-000000000000"
+    client = emulator.client("kinesis")
+    footing = _footing(_starting(pipeline, "latest"), MemoryStore(Memory()), emulator)
+    waits: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) > 20
+
+    retention = footing.retention(pause)
+    assert retention.period_ms == 24 * 3_600_000
+    hash_range = Shards(client, stream).origin(first).hash_range
+    assert retention.behind(first, None, hash_range) == Behind(None, is_whole=False)
+    numbers = [
+        client.put_record(StreamName=stream, Data=b"{}", PartitionKey="x", ExplicitHashKey=str(hash_range.first))
+        for _ in range(2)
+    ]
+    one, two = (Position(int(each["SequenceNumber"]), 0) for each in numbers)
+    assert retention.behind(first, one, hash_range) == Behind(two, is_whole=True)
+    assert retention.behind(first, two, hash_range) == Behind(None, is_whole=True)
+    assert retention.behind("shardId-000000000099", None, hash_range) == Behind(None, ended=True, is_whole=False)

@@ -11,7 +11,7 @@ import pytest
 
 from consumer.core.times import parse_time
 from consumer.emulator.server import Emulator
-from consumer.errors import EXIT_OK, EXIT_USAGE, FencedError, RefusedError
+from consumer.errors import EXIT_OK, EXIT_REFUSED, EXIT_USAGE, FencedError, RefusedError
 from consumer.records import Position
 from consumer.runtime.commit import Mode, ShardOwner
 from consumer.runtime.invocations import Invocations
@@ -153,3 +153,25 @@ def test_the_mapping_starts_at_the_oldest_record_if_a_shard_was_never_begun(rig:
     rig.put_minutes(0, 2)
     rig.work(FIRST)
     assert "TRIM_HORIZON" in give(rig, capsys, "handover", "--to", "lambda").out
+
+
+def test_with_an_item_that_cannot_be_read_nothing_is_changed(rig: StateRig, capsys: Capture) -> None:
+    rig.start()
+    rig.put_minutes(0, 2)
+    for shard in (FIRST, SECOND):
+        rig.work(shard)
+    before = rig.store.read_application()
+    epoch = rig.store.read(FIRST)
+    database = rig.emulator.client("dynamodb")
+    table = f"{rig.name}-state"
+    for item in database.scan(TableName=table)["Items"]:
+        if item["sk"]["S"] == "state" and item["pk"]["S"].endswith(SECOND):
+            database.put_item(TableName=table, Item=item | {"commit_no": {"S": "x"}})
+    assert give(rig, capsys, "handover", "--to", "lambda").status == EXIT_REFUSED
+    assert rig.store.read_application() == before
+    assert rig.store.read(FIRST) == epoch
+
+
+def test_to_workers_the_tick_is_to_stop_too(rig: StateRig, capsys: Capture) -> None:
+    rig.start()
+    assert "MappingEnabled=false" in give(rig, capsys, "handover", "--to", "worker").out

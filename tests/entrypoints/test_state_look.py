@@ -79,7 +79,7 @@ def test_list_as_json(rig: StateRig, capsys: Capture) -> None:
         "parents": [],
         "generation": 0,
         "definitions": state.definitions,
-        "format_version": 3,
+        "format_version": 4,
     }
     assert (second["status"], second["epoch"]) == ("no state", None)
 

@@ -388,7 +388,10 @@ def test_records_that_the_stream_may_have_lost_are_told_of(rig: StateRig, capsys
     assert "the stream keeps records for 24 h, and the last ones counted are older" in said.err
     assert LOW in said.err
     assert FIRST not in said.err, "it has ended"
+    before = {shard: rig.state(shard).last_arrival_ms for shard in (SECOND, LOW)}
     assert give(rig, capsys, "import", out, "--yes", "--accept-gap").status == EXIT_OK
+    noted = {shard for shard in before if rig.state(shard).caught_up_ms == rig.world.now_ms}
+    assert noted == {shard for shard in before if shard in said.err}, "what is accepted is not asked for again"
 
 
 @pytest.mark.parametrize("shards_done", [0, 2])

@@ -148,6 +148,7 @@ def test_a_row_that_cannot_come_is_told_with_its_place(folder: Path, rows: str, 
 
 FILES = [
     ("", ["1:1: a file of tests begins with `pipeline: FILE`, the pipeline that is tested"]),
+    ("pipeline: p\nsource: {}", ["1:1: is a pipeline file; a file of its tests begins with `pipeline: FILE`"]),
     ("- a", ["1:1: a file of tests begins with `pipeline: FILE`, the pipeline that is tested"]),
     ("tests: []", ["1:1: pipeline: is required"]),
     ("pipeline: pipeline.yaml", ["1:1: tests: is required"]),

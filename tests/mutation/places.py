@@ -28,12 +28,12 @@ stores on the embedded AWS, next to those on its fakes; and tests of the daemon 
 
 HELD = {
     "the order of the commit": re.compile(
-        r"runtime/commit\.py::ShardOwner\.(_initialise|_start|_restore|_resend|_carry_over|_commit_at_init|close_ended|commit|finish"
+        r"runtime/commit\.py::ShardOwner\.(_initialise|_start|_restore|_resend|_carry_over|_commit_at_init|close_ended|_close|commit|finish"
         r"|_write_commit)$"
     ),
     "the skip rule": re.compile(r"core/processor\.py::Processor\.(step|_apply|_note|_replayed|_take)$"),
     "the fence": re.compile(
-        r"runtime/commit\.py::(ShardOwner\.(_fence|_conclude|_check_epoch)|_is_mine)$"
+        r"runtime/commit\.py::ShardOwner\.(_fence|_conclude|_check_epoch)$"
         r"|state/dynamodb\.py::(DynamoStore\.(claim|advance|retire|_clear|reset)|_fence|_generation_is)$"
         r"|state/memory\.py::MemoryStore\.(claim|advance|_follows|retire|reset)$"
         r"|state/table\.py::(condition_of|Table\.(put|update|update_if|_was_refused|_ask_if|_ask))$"

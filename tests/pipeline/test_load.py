@@ -308,6 +308,7 @@ def test_the_name_of_a_file_stands_before_each_problem(tmp_path: Path) -> None:
     [
         (None, (1, 1), "cannot be read: No such file or directory"),
         (b"", (1, 1), "is empty"),
+        (b"pipeline: p.yaml\ntests: [{nme: x}]\n", (1, 1), "is a file of tests, for `streamgauge test`"),
         (b"# only a comment\n", (1, 1), "is empty"),
         (b"pipeline: a\xff\n", (1, 12), "is not UTF-8: the byte 0xff"),
         (b"a: 1\nb: \xc3\xa9\xc3", (2, 5), "is not UTF-8: the byte 0xc3"),

@@ -810,6 +810,7 @@ def test_windows_with_a_filter_of_their_own_may_share_the_limit(groups: int) -> 
         ("failoverTimeMillis: 10s", "must be a whole number above 0"),
         ("timeoutInSeconds: true", "must be a whole number above 0"),
         ("maxRecords: -5", "must be a whole number above 0"),
+        ("shardConsumerDispatchPollIntervalMillis: 99", "must be at least 100: the daemon's loop would spin"),
         ("timeoutInSeconds: 3599", "must be at least 3600: the daemon kills itself when an answer takes longer"),
         ('timeoutInSeconds: "300"', "must be at least 3600"),
         ("timeoutinseconds: 300", "is spelled timeoutInSeconds"),

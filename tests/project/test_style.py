@@ -16,8 +16,10 @@ HIDDEN_BUT_OURS = {".ci", ".github", ".gitignore", ".dockerignore"}
 MADE = {"__pycache__", "build", "dist", "node_modules"}
 LINES_MAX = 500
 
-PLACES_OF_A_MACHINE = re.compile(r"(?<![\w.])/(?:work|home|Users|root|mnt)/\w|/tmp/\w|\.\./shared|shared/design")
-REGISTRY_HOSTS = re.compile(r"--(?:extra-)?index-url|--trusted-host|--find-links|proxy[.:]\w+.*/simple")
+PLACES_OF_A_MACHINE = re.compile(
+    r"(?<![\w.])/(?:work|home(?!/streamgauge\b)|Users|root|mnt)/\w|/tmp/\w|\.\./shared|shared/design"
+)
+REGISTRY_HOSTS = re.compile(r"--(?:extra-)?index-url|--trusted-host|--find-links[= ]\S*://|proxy[.:]\w+.*/simple")
 LATER = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X|HA" + r"CK)\b")
 ISSUES = re.compile(r"\bissues? #?\d+\b|\bhelper session\b", re.IGNORECASE)
 EXCEPTION = re.compile(r"#\s*(?:(?:ruff: )?noqa|type:\s*ignore|pragma:)(?P<rest>.*)")

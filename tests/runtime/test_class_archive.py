@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import os
 import subprocess
 import threading
@@ -13,7 +14,14 @@ import pytest
 
 from consumer.errors import SetupError
 from consumer.runtime import class_archive
-from consumer.runtime.class_archive import ARCHIVES_MAX, DELAY_SECONDS, ClassArchive, find_archive
+from consumer.runtime.class_archive import (
+    ARCHIVES_MAX,
+    DELAY_SECONDS,
+    PACKED_IN,
+    ClassArchive,
+    find_archive,
+    ready_archive,
+)
 from consumer.runtime.jars import Jars
 from consumer.runtime.java import Java, find_java
 
@@ -72,7 +80,11 @@ def test_the_first_start_lists_classes_and_later_ones_use_the_archive(
     assert archive.flags(class_list) == [f"-XX:DumpLoadedClassList={class_list}"]
     assert archive.make(class_list)
     assert archive.path.read_text() == CLASSES, "the line that was being written is left out"
-    assert archive.flags(class_list) == [f"-XX:SharedArchiveFile={archive.path}", "-Xlog:cds=off"]
+    assert archive.flags(class_list) == [
+        f"-XX:SharedArchiveFile={archive.path}",
+        "-XX:+VerifySharedSpaces",
+        "-Xlog:cds=off",
+    ]
     assert not archive.make(class_list), "once"
     left = {path.name for path in archive.path.parent.iterdir()}
     stem = archive.path.stem
@@ -81,10 +93,30 @@ def test_the_first_start_lists_classes_and_later_ones_use_the_archive(
     assert {"-Xshare:dump", "-XX:+UseSerialGC", "-cp", str(tmp_path / "one.jar")} < set(arguments)
 
 
-def test_it_is_made_with_the_lowest_priority(tmp_path: Path, environ: Mapping[str, str], class_list: Path) -> None:
-    archive = archive_of(tmp_path, environ, DUMPS + f"\nnice > {tmp_path}/nice")
+def test_its_maker_is_the_last_to_run_and_the_first_to_be_killed(
+    tmp_path: Path, environ: Mapping[str, str], class_list: Path
+) -> None:
+    # The script waits for what is set once it has started.
+    waits = "until [ $(cat /proc/$$/oom_score_adj) = 1000 ]; do sleep 0.01; done"
+    archive = archive_of(tmp_path, environ, f"{DUMPS}\n{waits}\nnice > {tmp_path}/nice")
     assert archive.make(class_list)
     assert (tmp_path / "nice").read_text() == "19\n"
+
+
+def test_what_makers_who_were_killed_have_left_is_deleted(
+    tmp_path: Path, environ: Mapping[str, str], class_list: Path
+) -> None:
+    archive = archive_of(tmp_path, environ)
+    archive.path.parent.mkdir(parents=True, exist_ok=True)
+    killed, at_work = (archive.path.parent / f"java-{name}" for name in ("killed", "at-work"))
+    for suffix in (".new", ".classes"):
+        killed.with_suffix(suffix).write_text("half")
+        at_work.with_suffix(suffix).write_text("half")
+    with at_work.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert archive.make(class_list)
+    left = {path.name for path in archive.path.parent.iterdir() if path.suffix in {".new", ".classes"}}
+    assert left == {"java-at-work.new", "java-at-work.classes"}
 
 
 def test_another_java_or_other_jars_have_another_archive(tmp_path: Path, environ: Mapping[str, str]) -> None:
@@ -277,8 +309,79 @@ def test_java_makes_it_uses_it_and_goes_on_without_it(tmp_path: Path, environ: M
     status, said = version()
     assert (status, "sharing" in said) == (0, True)
     whole = archive.path.read_bytes()
-    for damaged in (whole[:1_000_000], b"no archive"):
+    middle = len(whole) // 2
+    for damaged in (whole[:1_000_000], b"no archive", whole[:middle] + bytes(4096) + whole[middle + 4096 :]):
         archive.path.unlink()
         archive.path.write_bytes(damaged)
         status, said = version()
         assert (status, "sharing" in said) == (0, False)
+
+
+# -- what an image brings
+
+
+CLASSES_OF_THE_IMAGE = b"what Java maps" * 1000
+
+
+@pytest.fixture
+def image(tmp_path: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment of an image that has the archive."""
+    folder = tmp_path / "image"
+    folder.mkdir()
+    name = archive_of(tmp_path, environ).path.name
+    (folder / f"{name}.gz").write_bytes(gzip.compress(CLASSES_OF_THE_IMAGE))
+    return {**environ, PACKED_IN: str(folder)}
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def ready(tmp_path: Path, image: Mapping[str, str], heard: Heard) -> ClassArchive:
+    java = Java(tmp_path / "java", "25.0.2", "PATH")
+    found = ready_archive(java, jars_of(tmp_path), image, heard)  # type: ignore[arg-type]  # as above
+    assert found is not None
+    return found
+
+
+def test_what_an_image_brings_is_unpacked_before_the_first_start(
+    tmp_path: Path, image: Mapping[str, str], heard: Heard, class_list: Path
+) -> None:
+    archive = ready(tmp_path, image, heard)
+    assert archive.path.read_bytes() == CLASSES_OF_THE_IMAGE
+    assert f"-XX:SharedArchiveFile={archive.path}" in archive.flags(class_list)
+    assert not archive.unpack(), "once"
+    assert heard.said == []
+
+
+def test_what_an_image_brings_for_another_java_is_left_packed(
+    tmp_path: Path, image: Mapping[str, str], heard: Heard
+) -> None:
+    other = Java(tmp_path / "java", "25.0.9", "PATH")
+    found = ready_archive(other, jars_of(tmp_path), image, heard)  # type: ignore[arg-type]  # as above
+    assert found is not None
+    assert not found.path.exists()
+    assert heard.said == []
+
+
+@pytest.mark.parametrize("spoil", ["cut off", "changed", "no gzip"])
+def test_what_cannot_be_unpacked_is_told_and_leaves_nothing(
+    tmp_path: Path, image: Mapping[str, str], heard: Heard, spoil: str
+) -> None:
+    (packed,) = Path(image[PACKED_IN]).iterdir()
+    data = packed.read_bytes()
+    changed = data[:20] + bytes(8) + data[28:]
+    packed.write_bytes({"cut off": data[:-20], "changed": changed, "no gzip": b"PK"}[spoil])
+    archive = ready(tmp_path, image, heard)
+    assert not list(archive.path.parent.glob("*.jsa*"))
+    assert not list(archive.path.parent.glob("*.new"))
+    assert len(heard.said) == 1
+
+
+def test_without_memory_it_is_left_packed(
+    tmp_path: Path, image: Mapping[str, str], heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(class_archive, "free_bytes", lambda: 100 << 20)
+    assert not ready(tmp_path, image, heard).path.exists()
+    assert heard.said == [SetupError]

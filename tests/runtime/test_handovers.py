@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -12,6 +13,8 @@ from consumer.runtime.handovers import LOOK_SECONDS, PENDING_SECONDS_MAX, Handov
 from consumer.sources.leases import Lease
 from consumer.telemetry.events import Telemetry
 
+FAILOVER_SECONDS = 10.0
+
 
 class Told:
     """What of telemetry is called."""
@@ -19,6 +22,10 @@ class Told:
     def __init__(self) -> None:
         self.finished: list[tuple[str, str | None]] = []
         self.errors: list[BaseException] = []
+        self.unheld: list[int] = []
+
+    def leases_seen(self, *, unheld: int) -> None:
+        self.unheld.append(unheld)
 
     def handover_finished(self, *, shard: str, new_owner: str | None) -> None:
         self.finished.append((shard, new_owner))
@@ -34,7 +41,10 @@ class Table:
         self.seconds = 0.0
         self.trouble = False
         self.told = Told()
-        self.watch = HandoverWatch("me", self._read, self._finish, cast("Telemetry", self.told), lambda: self.seconds)
+        telemetry = cast("Telemetry", self.told)
+        self.watch = HandoverWatch(
+            "me", self._read, self._finish, telemetry, lambda: self.seconds, failover_seconds=FAILOVER_SECONDS
+        )
 
     def _read(self) -> dict[str, Lease]:
         if self.trouble:
@@ -119,3 +129,29 @@ def test_it_looks_in_a_thread_of_its_own_and_what_nobody_had_foreseen_is_raised(
     assert waits == [LOOK_SECONDS] * 3
     with pytest.raises(AttributeError):
         table.watch.check()
+
+
+def renew(table: Table, *shards: str) -> None:
+    for shard in shards:
+        table.leases[shard] = replace(table.leases[shard], counter=table.leases[shard].counter + 3)
+
+
+def test_leases_that_nobody_holds_are_told() -> None:
+    ended = replace(lease("shard-2", None, None), checkpoint="SHARD_END")
+    table = Table(lease("shard-0", "me", None), lease("shard-1", "other", None), ended)
+    for _ in range(3):
+        renew(table, "shard-0", "shard-1")
+        table.pass_seconds(LOOK_SECONDS)
+    assert table.told.unheld == [0, 0, 0]
+    for _ in range(3):
+        renew(table, "shard-0")
+        table.pass_seconds(LOOK_SECONDS)
+    assert table.told.unheld[3:] == [0, 1, 1], "not before its time-out has passed, and a look more"
+    table.leases["shard-1"] = lease("shard-1", "me", None, counter=30)
+    renew(table, "shard-0")
+    table.pass_seconds(LOOK_SECONDS)
+    assert table.told.unheld[-1] == 0
+    table.leases["shard-1"] = lease("shard-1", None, None, counter=31)
+    renew(table, "shard-0")
+    table.pass_seconds(LOOK_SECONDS)
+    assert table.told.unheld[-1] == 1, "nobody's at all: at once"

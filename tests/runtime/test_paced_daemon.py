@@ -60,7 +60,7 @@ def test_the_sources_compile_to_what_is_in_the_jar() -> None:
 def test_it_is_used_with_the_jars_that_it_was_tested_with() -> None:
     jars = find_jars().require()
     assert program(jars) == (f"{jars.class_path}:{JAR}", PACED_MAIN_CLASS)
-    assert program(replace(jars, version="3.2.0")) == (jars.class_path, MAIN_CLASS)
+    assert program(replace(jars, version="3.2.0")) == (f"{jars.class_path}:{JAR}", MAIN_CLASS)
 
 
 def test_a_daemon_that_cannot_run_says_why_and_ends_with_1(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from consumer.errors import RefusedError, RetryableError
 from consumer.records import Position
 from consumer.runtime import surroundings
-from consumer.runtime.surroundings import check_application, check_state
+from consumer.runtime.gaps import check_state
+from consumer.runtime.surroundings import check_application
 from consumer.state.base import Application
 from consumer.testing.store_harness import state
 from tests.random_streams import records

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from consumer.core import loop_state
@@ -12,8 +13,10 @@ from consumer.core.loop_state import Core
 from consumer.core.processor import Processor
 from consumer.core.resharding import Floors
 from consumer.records import HashRange, Position, Row
+from consumer.runtime import commit, gaps
 from consumer.runtime.commit import Checkpoint, Mode, ShardOwner
 from consumer.runtime.shard import ShardRunner
+from consumer.runtime.surroundings import Surroundings
 from consumer.runtime.tidying import Tidying
 from consumer.sinks import base as sinks
 from consumer.state.base import Claim, FenceRefusedError, ShardState
@@ -189,12 +192,14 @@ def ended_state_not_frozen(patch: pytest.MonkeyPatch) -> None:
 
 
 def parents_need_not_have_ended(patch: pytest.MonkeyPatch) -> None:
-    ended = ShardOwner._ended
+    left = gaps.state_left
 
-    def any_state(self: ShardOwner, claim: Claim | None, heir: str) -> ShardState:
-        return ended(self, claim, heir) if claim is None or claim.state is None else claim.state
+    def any_state(around: Surroundings, shard: str, claim: Claim | None, heir: str) -> ShardState | None:
+        if claim is None or claim.state is None:
+            return left(around, shard, claim, heir)
+        return msgspec.structs.replace(claim.state, ended=True)
 
-    patch.setattr(ShardOwner, "_ended", any_state)
+    patch.setattr(commit, "state_left", any_state)
 
 
 def highest_watermark(patch: pytest.MonkeyPatch) -> None:

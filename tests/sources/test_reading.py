@@ -10,8 +10,8 @@ from unittest.mock import Mock
 import pytest
 
 from consumer.errors import RetryableError, SetupError
-from consumer.records import HashRange, Record
-from consumer.sources.reading import Page, ShardGoneError, ShardReader
+from consumer.records import HashRange, Position, Record
+from consumer.sources.reading import Behind, Page, ShardGoneError, ShardReader, first_behind, looking_ahead
 from consumer.testing.fakes import client_error
 
 SHARD = "shardId-000000000001"
@@ -117,3 +117,25 @@ def test_what_cannot_be_read_is_told(code: str, error: type[Exception]) -> None:
         fail(client)
         with pytest.raises(error):
             ShardReader(client, "clicks", SHARD, ALL).page()
+
+
+@pytest.mark.parametrize(
+    ("answers", "position", "found"),
+    [
+        ([_answer(7, 9)], 7, Behind(Position(9, 0), is_whole=True)),
+        ([_answer(9)], 7, Behind(Position(9, 0), is_whole=False)),
+        ([_answer(behind_ms=5), _answer(9)], 7, Behind(Position(9, 0), is_whole=False)),
+        ([_answer(7, behind_ms=5), _answer()], 7, Behind(None, is_whole=True)),
+        ([_answer(behind_ms=5), _answer()], 7, Behind(None, is_whole=False)),
+        ([_answer(7, then=None)], 7, Behind(None, ended=True, is_whole=True)),
+        ([_answer(then=None)], 7, Behind(None, ended=True, is_whole=False)),
+        ([client_error("ResourceNotFoundException")], 7, Behind(None, ended=True, is_whole=False)),
+        ([_answer(9)], None, Behind(Position(9, 0), is_whole=False)),
+    ],
+)
+def test_a_look_ahead_tells_whether_the_record_at_the_position_is_still_there(
+    answers: list[Any], position: int | None, found: Behind
+) -> None:
+    at = None if position is None else Position(position, 0)
+    reader = looking_ahead(_client(*answers), "clicks", SHARD, ALL, at, None)
+    assert first_behind(reader, at, lambda _: None) == found

@@ -60,11 +60,16 @@ GOLDEN_2: dict[str, Any] = GOLDEN_1 | {
     "parents": {"L": [{"S": "shardId-000000000003"}, {"S": "shardId-000000000004"}]},
 }
 """As version 2 wrote it, telling nothing of its snapshot."""
-GOLDEN_INLINE: dict[str, Any] = GOLDEN_2 | {
+GOLDEN_3: dict[str, Any] = GOLDEN_2 | {
     "format_version": {"N": "3"},
     "committed_at_ms": {"N": "1700000000456"},
     "outbox_rows": {"N": "7"},
     "due_ms": {"N": "-62135596000000"},
+}
+"""As version 3 wrote it, which did not note when it had caught up."""
+GOLDEN_INLINE: dict[str, Any] = GOLDEN_3 | {
+    "format_version": {"N": "4"},
+    "caught_up_ms": {"N": "1700000000400"},
 }
 INLINE = ShardState(
     commit_no=41,
@@ -76,7 +81,7 @@ INLINE = ShardState(
     stream_created_ms=1_690_000_000_000,
     definitions="5f" * 32,
     generation=2,
-    format_version=3,
+    format_version=4,
     inline=b"\x00\xffsnapshot",
     manifest=(),
     sha256="9c" * 32,
@@ -84,8 +89,10 @@ INLINE = ShardState(
     committed_at_ms=1_700_000_000_456,
     outbox_rows=7,
     due_ms=-62_135_596_000_000,
+    caught_up_ms=1_700_000_000_400,
 )
-UNTOLD = msgspec.structs.replace(INLINE, format_version=2, committed_at_ms=0, outbox_rows=0, due_ms=None)
+UNNOTED = msgspec.structs.replace(INLINE, format_version=3, caught_up_ms=None)
+UNTOLD = msgspec.structs.replace(UNNOTED, format_version=2, committed_at_ms=0, outbox_rows=0, due_ms=None)
 GOLDEN_OBJECTS: dict[str, Any] = GOLDEN_INLINE | {
     "ended": {"BOOL": True},
     "position_sequence": {"NULL": True},
@@ -199,6 +206,12 @@ def test_a_state_of_version_2_is_read_as_one_that_tells_nothing_of_its_snapshot(
     assert decode_claim(KEY | GOLDEN_2 | {"epoch": {"N": "7"}}) == Claim(7, UNTOLD)
 
 
+def test_a_state_of_version_3_is_read_as_one_that_never_noted_that_it_had_caught_up() -> None:
+    assert decode_claim(KEY | GOLDEN_3 | {"epoch": {"N": "7"}}) == Claim(7, UNNOTED)
+    assert UNNOTED.counted_until_ms == UNNOTED.last_arrival_ms
+    assert msgspec.structs.replace(UNNOTED, caught_up_ms=1_800_000_000_000).counted_until_ms == 1_800_000_000_000
+
+
 def test_the_names_of_all_attributes_are_known() -> None:
     """A reset removes these: one that is left out would outlive it."""
     assert tuple(encode_state(INLINE)) == STATE_ATTRIBUTES
@@ -268,8 +281,8 @@ def test_an_epoch_is_required() -> None:
 
 
 def test_another_format_is_refused_whatever_else_is_in_it() -> None:
-    with pytest.raises(RefusedError, match="format version 4"):
-        decode_claim({"epoch": {"N": "1"}, "commit_no": {"N": "1"}, "format_version": {"N": "4"}})
+    with pytest.raises(RefusedError, match="format version 5"):
+        decode_claim({"epoch": {"N": "1"}, "commit_no": {"N": "1"}, "format_version": {"N": "5"}})
 
 
 INTEGERS = st.integers(-(2**63), 2**63)

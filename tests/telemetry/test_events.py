@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from prometheus_client import generate_latest
 
 from consumer.core.counts import Counts
 from consumer.errors import DaemonError, RefusedError, RetryableError, SetupError
 from consumer.records import Position
 from consumer.sinks.base import DeliveryObserver
-from consumer.telemetry.adoption_events import AdoptionEvents
 from consumer.telemetry.alarm_events import Misrouting
 from consumer.telemetry.events import Started, Telemetry
 from consumer.telemetry.health import Activity
-from consumer.telemetry.invocation_events import InvocationEvents
 from consumer.telemetry.metrics import DEFINITIONS, Metrics
 from consumer.telemetry.shards import REPEAT_SECONDS, Batch
-from consumer.telemetry.start_events import StartEvents
 from tests.telemetry.told import START_MS, Told
 
 DOCS = Path(__file__).parents[2] / "docs" / "logs.md"
@@ -56,6 +54,7 @@ def batch_of(
         newest_arrival_ms=newest_arrival_ms,
         millis_behind=millis_behind,
         open_groups={"views": 70, "visits": 80},
+        active_keys={"views": 35, "visits": 80},
         process_seconds=0.004,
     )
 
@@ -111,9 +110,16 @@ def shard_released(telemetry: Telemetry) -> None:
     telemetry.shard_released(shard=SHARD)
 
 
+def starting(telemetry: Telemetry) -> None:
+    telemetry.start_step("initialise_daemon")
+    telemetry.daemon_says("Lease table is still empty. Checking again in 3000 ms")
+    telemetry.starting()
+
+
 EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "worker_started": worker_started,
     "start_retry": lambda t: t.start_retry(step="check_table", error=RetryableError("throttled"), wait_seconds=0.5),
+    "starting": starting,
     "worker_stopping": lambda t: t.worker_stopping(reason="SIGTERM"),
     "worker_stopped": lambda t: t.worker_stopped(status=0),
     "failed": lambda t: t.failed(error=DaemonError("ended with status 1"), shard=SHARD),
@@ -157,6 +163,7 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
         pipeline="demo", version="1", definitions="5f", stream="clicks", function="arn:f"
     ),
     "mapping_unchecked": lambda t: t.mapping_unchecked(function="arn:f"),
+    "look_postponed": lambda t: t.look_postponed(error=RetryableError("throttled")),
     "batch_returned": lambda t: t.batch_returned(
         shard=SHARD, sequence_number=str(POSITION.sequence), error=RetryableError("throttled")
     ),
@@ -188,13 +195,9 @@ def documented() -> dict[str, tuple[str, set[str]]]:
 
 def test_the_page_lists_every_event() -> None:
     assert set(documented()) == set(EVENTS) | WRITTEN_ELSEWHERE
-    methods = {
-        name
-        for kind in (Telemetry, AdoptionEvents, InvocationEvents, StartEvents)
-        for name in vars(kind)
-        if not name.startswith("_")
-    }
-    assert methods - set(EVENTS) == {"activity", "delivery"}, "an event without a test"
+    methods = {name for kind in Telemetry.__mro__[:-1] for name in vars(kind) if not name.startswith("_")}
+    without_line = {"activity", "delivery", "start_step", "daemon_says", "stream_seen", "leases_seen"}
+    assert methods - set(EVENTS) == without_line, "an event without a test"
 
 
 @pytest.mark.parametrize("event", sorted(EVENTS))
@@ -203,7 +206,8 @@ def test_a_line_is_what_the_page_says(told: Told, event: str) -> None:
     EVENTS[event](told.telemetry)
     (line,) = told.lines(event)
     assert level in (line["level"], "as the daemon says")
-    own = set(line) - {"timestamp", "level", "event", "logger"}
+    assert line["stream"] == "clicks"
+    own = set(line) - {"timestamp", "level", "event", "logger", "stream"}
     expected = keys | ({"shard"} & own)
     if "daemon_*" in keys:
         expected = (expected - {"daemon_*"}) | {"daemon_thread"}
@@ -240,6 +244,10 @@ def test_every_metric_is_told_by_some_event(told: Told) -> None:
     telemetry.delivery(SHARD).put("stdout", "sent", 6, 900)
     telemetry.delivery(SHARD).batch("stdout", 0.1)
     EVENTS["daemon_started"](telemetry)
+    telemetry.stream_seen(retention_seconds=86_400)
+    telemetry.leases_seen(unheld=1)
+    throttled = "ProvisionedThroughputExceededException thrown while fetching records"
+    telemetry.daemon_log(level="WARN", logger="a.B", message=f"{SHARD} :  {throttled}")
     told.clock.seconds += 5
     names = values_told(told)
     for event in sorted(EVENTS.keys() - {"worker_stopping"}):
@@ -267,6 +275,7 @@ def test_a_batch_is_counted(told: Told) -> None:
         told.value("results_emitted_total", window="views"): 10,
         told.value("results_early_total", window="visits"): 2,
         told.value("windows_open", shard=SHARD, window="visits"): 80,
+        told.value("keys_active", shard=SHARD, window="views"): 35,
         told.value("watermark_timestamp_seconds", shard=SHARD): (START_MS - 4_000) / 1000,
         told.value("event_time_lag_seconds", shard=SHARD): 4.0,
         told.value("last_batch_timestamp_seconds", shard=SHARD): START_MS / 1000,
@@ -274,6 +283,24 @@ def test_a_batch_is_counted(told: Told) -> None:
     }
     for value, expected in values.items():
         assert value == pytest.approx(expected)
+
+
+def test_why_a_call_to_the_state_is_made_again_is_told(told: Told) -> None:
+    error = RetryableError("table t: throttled")
+    error.__cause__ = ClientError({"Error": {"Code": "ThrottlingException"}}, "UpdateItem")
+    told.telemetry.commit_retry(shard=SHARD, step="fence", error=error, wait_seconds=0.5)
+    told.telemetry.commit_retry(shard=SHARD, step="load", error=RetryableError("cut"), wait_seconds=0.5)
+    assert told.value("state_retries_total", step="fence", reason="throttled") == 1
+    assert told.value("state_retries_total", step="load", reason="other") == 1
+
+
+def test_a_refused_shard_is_parked_until_it_leaves(told: Told) -> None:
+    shard_initialised(told.telemetry)
+    assert told.value("shards_parked") == 0
+    told.telemetry.shard_refused(shard="shardId-000000000001", error=RefusedError("other definitions"))
+    assert (told.value("shards_owned"), told.value("shards_parked")) == (2, 1)
+    told.telemetry.lease_lost(shard="shardId-000000000001")
+    assert (told.value("shards_owned"), told.value("shards_parked")) == (1, 0)
 
 
 def test_an_empty_batch_counts_as_a_call_alone(told: Told) -> None:

@@ -26,7 +26,7 @@ def test_json_lines_start_with_the_documented_keys(told: Told) -> None:
     told.telemetry.lease_lost(shard="shard-0")
     told.telemetry.worker_stopping(reason="SIGTERM")
     first, second = (json.loads(line) for line in told.stream.getvalue().splitlines())
-    assert tuple(first) == FIRST_KEYS
+    assert tuple(first) == (*FIRST_KEYS, "epoch", "position")
     assert tuple(second) == (*FIRST_KEYS[:-1], "reason")
     assert first["timestamp"] == "2023-11-14T22:13:20.123Z"
     assert (first["level"], first["event"], first["logger"]) == ("warning", "lease_lost", "streamgauge")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ API = {
     "watermark_timestamp_seconds": "stream shard",
     "event_time_lag_seconds": "stream shard",
     "last_batch_timestamp_seconds": "stream shard",
+    "stream_retention_seconds": "stream",
+    "reads_throttled_total": "stream",
     "process_duration_seconds": "stream",
     "records_filtered_total": "stream",
     "records_late_total": "stream window",
@@ -29,6 +32,7 @@ API = {
     "records_left_out_total": "stream",
     "records_misrouted_total": "stream",
     "windows_open": "stream shard window",
+    "keys_active": "stream shard window",
     "groups_limit": "stream shard",
     "results_emitted_total": "stream window",
     "results_early_total": "stream window",
@@ -39,6 +43,7 @@ API = {
     "commits_total": "stream result",
     "commit_duration_seconds": "stream",
     "commit_bytes": "stream",
+    "state_retries_total": "stream step reason",
     "state_restores_total": "stream result",
     "state_orphans_deleted_total": "stream",
     "ledger_failures_total": "stream",
@@ -48,19 +53,26 @@ API = {
     "gaps_total": "stream",
     "epoch": "stream shard",
     "checkpoint_age_seconds": "stream shard",
+    "checkpoint_retries_total": "stream",
     "sink_rows_total": "stream sink result",
     "sink_bytes_total": "stream sink",
     "sink_batches_total": "stream sink",
     "sink_retries_total": "stream sink reason",
     "sink_put_duration_seconds": "stream sink",
     "outbox_rows": "stream shard",
+    "outbox_resent_rows_total": "stream",
     "shards_owned": "stream",
+    "shards_parked": "stream",
+    "leases_unheld": "stream",
     "leases_acquired_total": "stream",
     "leases_lost_total": "stream",
     "shards_ended_total": "stream",
+    "handovers_finished_total": "stream",
     "batches_returned_total": "stream",
     "daemon_up": "stream",
     "daemon_restarts_total": "stream",
+    "daemon_log_lines_total": "stream level",
+    "worker_started_timestamp_seconds": "stream",
     "build_info": "version",
     "pipeline_info": "stream hash",
 }
@@ -119,6 +131,20 @@ def test_a_wrong_label_or_name_is_refused(metrics: Metrics) -> None:
         metrics.gauge("nothing")
     with pytest.raises(AssertionError):
         metrics.gauge("batches_total")
+
+
+def test_counters_of_the_stream_alone_begin_at_0(registry: CollectorRegistry, metrics: Metrics) -> None:
+    assert registry.get_sample_value("streamgauge_gaps_total", {"stream": "clicks"}) == 0
+    assert registry.get_sample_value("streamgauge_shards_owned", {"stream": "clicks"}) is None, "a gauge would lie"
+
+
+def test_the_daemon_is_followed(registry: CollectorRegistry, metrics: Metrics) -> None:
+    name = "streamgauge_daemon_process_resident_memory_bytes"
+    assert registry.get_sample_value(name) is None
+    metrics.follow_daemon(os.getpid())
+    value = registry.get_sample_value(name)
+    assert value is not None
+    assert value > 1_000_000
 
 
 def test_forgetting_a_shard_removes_its_gauges_alone(registry: CollectorRegistry, metrics: Metrics) -> None:

@@ -13,6 +13,8 @@ from consumer.telemetry.events import Telemetry
 from consumer.telemetry.health import Health
 from consumer.telemetry.metrics import PREFIX
 from consumer.telemetry.progress import Progress
+from consumer.telemetry.status import Status
+from consumer.telemetry.status_report import StatusBoard
 
 START_MS = 1_700_000_000_123
 
@@ -45,6 +47,10 @@ class Told:
         """Return the log lines so far, or those of one event."""
         lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
         return [line for line in lines if event is None or line["event"] == event]
+
+    def status(self) -> Status:
+        """Return what the status page would show."""
+        return StatusBoard(self.telemetry.facts, self.health).status()
 
     def value(self, name: str, **labels: str) -> float | None:
         """Return a sample without its prefix, None if there is no such series."""

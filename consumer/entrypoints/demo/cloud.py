@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 from consumer.entrypoints.demo.clients import client
+from consumer.entrypoints.demo.lineage import Counted, Family, count_family
 from consumer.entrypoints.demo.processes import DemoError
 from consumer.entrypoints.demo.recount import destinations
 from consumer.pipeline.model import Pipeline
@@ -118,6 +119,14 @@ class Cloud:
         claim = self._store().read(shard)
         return claim is not None and (claim.retired or (claim.state is not None and claim.state.ended))
 
+    def is_done(self, counted: Counted) -> bool:
+        """Tell whether a shard was worked through: to its end, or to its last record."""
+        shard = counted.expected.shard
+        if counted.closed:
+            return self.ended(shard)
+        position = self.positions([shard]).get(shard)
+        return counted.last is None or (position is not None and position >= counted.last)
+
     def positions(self, shards: Sequence[str]) -> dict[str, Position]:
         """Return the stored positions, of shards that have one."""
         store = self._store()
@@ -173,6 +182,11 @@ class Cloud:
         if service not in self._clients:
             self._clients[service] = client(service, self.environ)
         return self._clients[service]
+
+
+def count(pipeline: Pipeline, environ: Mapping[str, str], family: Family, generation: int) -> list[Counted]:
+    """Read a family of shards and recount it; what a process of its own is given."""
+    return count_family(pipeline, family, generation, Cloud(pipeline, environ).records)
 
 
 def _record(one: Mapping[str, Any]) -> Record:

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 
 from consumer.entrypoints.demo.clickstream import Scenario
-from consumer.entrypoints.demo.cloud import RESULTS_BUCKET, Cloud, environment_for
-from consumer.entrypoints.demo.lineage import Counted, Family, count_family, families
+from consumer.entrypoints.demo.cloud import RESULTS_BUCKET, Cloud, count, environment_for
+from consumer.entrypoints.demo.lineage import Counted, families
 from consumer.entrypoints.demo.processes import Child, Children, DemoError, wait_until
 from consumer.entrypoints.demo.recount import recount
 from consumer.entrypoints.demo.screen import Outcome, Screen
@@ -260,7 +260,7 @@ class Play:
         ]
         processes = min(len(tasks), os.cpu_count() or 1)
         with multiprocessing.get_context("spawn").Pool(processes, _die_with, [os.getpid()]) as pool:
-            counted = pool.starmap_async(_count, tasks, chunksize=1)
+            counted = pool.starmap_async(count, tasks, chunksize=1)
             wait_until(
                 counted.ready,
                 "the recount",
@@ -273,7 +273,7 @@ class Play:
     def _drain(self, emulator: Child, worker: Child, shards: Sequence[Counted]) -> None:
         def caught_up() -> bool:
             self._screen.read(self._received())
-            return all(map(self._is_done, shards))
+            return all(map(self._aws.is_done, shards))
 
         wait_until(caught_up, "the worker to catch up", seconds_max=_PROCESS_SECONDS_MAX, alive=[emulator, worker])
         self._screen.step("Stopping the worker with SIGTERM:", "it commits, sends what is ready, and ends.")
@@ -283,14 +283,6 @@ class Play:
         )
         if worker.status != 0:
             raise DemoError(f"the worker ended with status {worker.status} after SIGTERM")
-
-    def _is_done(self, counted: Counted) -> bool:
-        """Tell whether a shard was worked through: to its end, or to its last record."""
-        shard = counted.expected.shard
-        if counted.closed:
-            return self._aws.ended(shard)
-        position = self._aws.positions([shard]).get(shard)
-        return counted.last is None or (position is not None and position >= counted.last)
 
     # -- processes and what they tell
 
@@ -335,11 +327,6 @@ def _get(url: str) -> str | None:
             return bytes(answer.read()).decode()
     except OSError:
         return None
-
-
-def _count(pipeline: Pipeline, environ: Mapping[str, str], family: Family, generation: int) -> list[Counted]:
-    """Read a family of shards and recount it."""
-    return count_family(pipeline, family, generation, Cloud(pipeline, environ).records)
 
 
 def _die_with(parent_pid: int) -> None:

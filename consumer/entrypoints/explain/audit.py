@@ -81,7 +81,7 @@ class Audit:
         if counted != records:
             self._say(
                 f"up to {_text(mark)} the worker has counted {counted:,} records, and the stream has {records:,}: the "
-                "others are older than its retention"
+                "others are older than its retention, or were passed over (gap_passed)"
             )
             return
         there, told = read.dead_letters - before.dead_letters, _difference(now.dead_letters, was.dead_letters)

@@ -80,13 +80,13 @@ def import_state(site: Site, directory: Path, *, replace: bool, accept_gap: bool
     stream, source = site.stream, site.pipeline.source.stream
     info = site.tried(lambda: kinesis.describe(stream, source))
     shards = site.tried(lambda: kinesis.list_shards(stream, source))
-    _check_stream(export, info, {shard.id for shard in shards}, accept_gap=accept_gap)
+    accepted = _check_stream(export, info, {shard.id for shard in shards}, accept_gap=accept_gap)
     if not replace:
         _check_replaced(site, export)
     site.refuse_while_leases_live()
     new = _begin(site, export)
     for shard in sorted(export.claims, reverse=True):  # no child may begin anew from its parent's state
-        _import_shard(site, export, shard, export.claims[shard], new)
+        _import_shard(site, export, shard, export.claims[shard], new, accepted)
     delivered = [shard for shard in shards if _is_delivered(shard, shards, export, new)]
     start = start_seconds(site.pipeline, new.started_at_ms)
     site.tried(lambda: leases.rewind(site.lease_tables, site.pipeline.worker.application, delivered, start))
@@ -114,7 +114,8 @@ def _checked_export(site: Site, directory: Path) -> _Export:
     return export
 
 
-def _check_stream(export: _Export, info: StreamInfo, shards: Collection[str], *, accept_gap: bool) -> None:
+def _check_stream(export: _Export, info: StreamInfo, shards: Collection[str], *, accept_gap: bool) -> Collection[str]:
+    """Refuse what the stream cannot go on with; return the shards whose gap is accepted, for good."""
     if info.created_ms != export.application.stream_created_ms:
         raise RefusedError(
             f"the export belongs to a stream {info.name} that was deleted and created again since: its positions mean "
@@ -135,12 +136,13 @@ def _check_stream(export: _Export, info: StreamInfo, shards: Collection[str], *,
             "came after them and was not counted is lost. If the shards were silent, or the loss is acceptable, say "
             "--accept-gap"
         )
+    return behind.keys()
 
 
 def _last_seen(export: _Export) -> dict[str, int]:
-    """Return the arrival of the last record counted, of shards that go on; before any, when the application began."""
+    """Return until when all that arrived is counted, of shards that go on; before any, when the application began."""
     return {
-        shard: export.application.started_at_ms if claim.state.last_arrival_ms is None else claim.state.last_arrival_ms
+        shard: claim.state.counted_until_ms or export.application.started_at_ms
         for shard, claim in export.claims.items()
         if claim.state is not None and not claim.state.ended
     }
@@ -190,7 +192,9 @@ def _begin(site: Site, export: _Export) -> Application:
     return msgspec.structs.replace(exported, generation=generation)
 
 
-def _import_shard(site: Site, export: _Export, shard: str, claim: Claim, new: Application) -> None:
+def _import_shard(
+    site: Site, export: _Export, shard: str, claim: Claim, new: Application, accepted: Collection[str]
+) -> None:
     if claim.retired:
         # A tombstone is made of an ended state; this one has nothing that a child could take over.
         processor = Processor(site.program_of(new, new.definitions), shard, new.generation)
@@ -200,7 +204,11 @@ def _import_shard(site: Site, export: _Export, shard: str, claim: Claim, new: Ap
         processor, outbox = export.restored(site, shard)
         processor.begin_generation(new.generation)
         state = msgspec.structs.replace(
-            claim.state, commit_no=0, generation=new.generation, format_version=FORMAT_VERSION
+            claim.state,
+            commit_no=0,
+            generation=new.generation,
+            format_version=FORMAT_VERSION,
+            caught_up_ms=clock.now_ms() if shard in accepted else claim.state.caught_up_ms,
         )
         _write(site, shard, state, processor.freeze(outbox, base=True))
 

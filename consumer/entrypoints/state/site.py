@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TextIO, TypeVar
 
-import boto3
-
 from consumer.core.compile import Program, compile_pipeline
-from consumer.errors import RefusedError, RetryableError, SetupError
-from consumer.pipeline.load import load
+from consumer.entrypoints.aws_session import open_session, region_of
+from consumer.errors import RefusedError, RetryableError
 from consumer.pipeline.model import Pipeline
 from consumer.runtime import clock
 from consumer.runtime.adoption import Programs
@@ -23,6 +20,7 @@ from consumer.sources.kinesis import KinesisClient
 from consumer.sources.leases import DynamoDBClient, Lease
 from consumer.state import dynamodb, s3
 from consumer.state.base import Application, Claim, Entry, StateStore, is_orphan
+from consumer.state.reading import claims_or_why_not
 
 TRY_SECONDS_MAX = 60.0
 """How long each call to AWS is tried again."""
@@ -80,16 +78,7 @@ class Site:
 
     def claims_or_why_not(self) -> Mapping[str, Claim | RefusedError]:
         """Return the state items of all shards; of one that cannot be read, why."""
-        try:
-            return self.claims()
-        except RefusedError:
-            return {shard: claim for shard in self.tried(self.store.shard_names) if (claim := self._claim(shard))}
-
-    def _claim(self, shard: str) -> Claim | RefusedError | None:
-        try:
-            return self.tried(partial(self.store.read, shard))
-        except RefusedError as error:
-            return error
+        return claims_or_why_not(self.store, self.tried)
 
     def leases(self) -> Mapping[str, Lease] | None:
         """Return the rows of the lease table, None if there is no table."""
@@ -141,12 +130,10 @@ def _pause(seconds: float) -> bool:
     return False
 
 
-def open_site(path: Path, environ: Mapping[str, str], *, out: TextIO, err: TextIO) -> Site:
-    """Load the pipeline file and make clients; PipelineError, or SetupError if there is no such table or region."""
-    pipeline = load(path, environ)
-    session = boto3.Session()
-    if session.region_name is None:
-        raise SetupError("no AWS region is set: set AWS_REGION")
+def open_site(pipeline: Pipeline, environ: Mapping[str, str], *, out: TextIO, err: TextIO) -> Site:
+    """Make clients for a pipeline's state; SetupError if there is no such table or region."""
+    session = open_session(environ)
+    region_of(session)
     state = pipeline.state
     database = dynamodb.make_client(session)
     store = dynamodb.DynamoStore(

@@ -34,6 +34,8 @@ def load_tests(path: Path, environ: Mapping[str, str]) -> UnitTestFile:
     problems.raise_if_any()
     if not isinstance(root, tree.Mapping):
         raise _whole_file(path, "a file of tests begins with `pipeline: FILE`, the pipeline that is tested")
+    if "source" in root.entries:
+        raise _whole_file(path, "is a pipeline file; a file of its tests begins with `pipeline: FILE`")
     form = Form(root, problems)
     form.mapping((), _FILE_KEYS, required=("pipeline", "tests"))
     pipeline_name = form.text(("pipeline",))
