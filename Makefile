@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help audit demo test deep deep-tests simulate crash-points chaos fuzz mutants search lambda-demo lambda-zip lint bench bench-cold-start bench-commit bench-core bench-memory bench-recovery chart-test observability observability-test clean cluster-test dist docs terraform-check terraform-validate workflows-check lock screenshots image image-test up down
+.PHONY: help audit install demo test deep deep-tests simulate crash-points chaos fuzz mutants search lambda-demo lambda-zip lint bench bench-cold-start bench-commit bench-core bench-memory bench-recovery chart-test observability observability-test clean cluster-test dist docs terraform-check terraform-validate workflows-check lock screenshots image image-test up down
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -21,6 +21,8 @@ $(STAMP): requirements/build.txt requirements/all.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/streamgauge doctor
 	touch $(STAMP)
+
+install: $(STAMP) ## make the environment in .venv, and nothing else
 
 demo: $(STAMP) ## run the whole thing here: a stream, the real daemon, a kill, a recount
 	$(BIN)/streamgauge demo $(ARGS)
@@ -131,9 +133,10 @@ image: $(STAMP) ## build the images, with Docker or buildah: BASE_IMAGE=... ARGS
 image-test: $(STAMP) ## build the images and run them, hardened, against the embedded AWS (needs Docker; a quarter of an hour)
 	$(BIN)/python -m pytest -m image --timeout 1800 tests/image $(ARGS)
 
-up: $(STAMP) ## run a worker, the embedded AWS, a producer, Prometheus and Grafana in containers
+up: $(STAMP) ## run a worker, the embedded AWS, a producer, Prometheus and Grafana in containers: SERVICES="worker producer"
 	$(BIN)/python -m deploy.image.build --target worker emulator
-	STREAMGAUGE_VERSION=$(VERSION) $(COMPOSE) up --detach
+	STREAMGAUGE_VERSION=$(VERSION) $(COMPOSE) up --detach $(SERVICES) \
+		|| { echo 'If an image cannot be pulled: docs/image.md, "Try it", says what goes without it.' >&2; exit 1; }
 	@echo 'Dashboards: http://localhost:3000   the worker: http://localhost:9102   Prometheus: http://localhost:9090'
 
 down: ## end what `make up` has started, and forget its data

@@ -34,6 +34,10 @@ class RetryableError(StreamgaugeError):
     """A throttle, a time-out, a cut answer: the same call may succeed later. The effect of a write is unknown."""
 
 
+class UnknownShardError(RetryableError):
+    """The stream does not know the shard: not yet, or not any more."""
+
+
 class RefusedError(StreamgaugeError):
     """The stored state does not fit the pipeline or the stream: nothing is processed until a person decides."""
 

@@ -23,7 +23,7 @@ from consumer.runtime import clock
 from consumer.runtime.jars import find_jars
 from consumer.runtime.java import find_java
 from consumer.runtime.supervisor import Daemon
-from consumer.sources.multilang import Channel, Initialize, ProcessRecords, ShutdownRequested
+from consumer.sources.multilang import Channel, Initialize, Lines, ProcessRecords, ShutdownRequested
 
 
 class Counter:
@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument("--tallies", type=Path, required=True)
     options = parser.parse_args()
 
-    def serve(lines: BinaryIO, output: BinaryIO) -> None:
+    def serve(lines: Lines, output: BinaryIO) -> None:
         Counter(Channel(lines, output), options.tallies).run()
 
     environ = environment()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consumer.core.accumulators import Accumulators, text_of
 from consumer.core.expressions import Emitter
-from consumer.pipeline.model import Pipeline, Session, Sliding, Stagger, Window
+from consumer.pipeline.model import Pipeline, Session, Sliding, Stagger, Type, Window
 
 
 class GroupCode:
@@ -33,7 +33,7 @@ class GroupCode:
 
     def _class(self, emit: Emitter) -> None:
         kept = self._kept
-        attributes = [*kept, *self._accumulators.attributes()]
+        attributes = [*self._unstored(), *kept, *self._accumulators.attributes()]
         with emit.block(f"class Group{self._number}:"):
             emit.line(f'"""A group of {self._window.name}."""')
             emit.line(f"__slots__ = {tuple(attributes)!r}")
@@ -43,9 +43,15 @@ class GroupCode:
                 for name in kept:
                     if name in _INITIAL:
                         emit.line(f"self.{name} = {_INITIAL[name]}")
+                for name in self._unstored():
+                    emit.line(f"self.{name} = None")
                 if not self._accumulators.attributes():
                     emit.line("pass")
         emit.line("")
+
+    def _unstored(self) -> list[str]:
+        """Return the attributes that no entry tells: `turn` (see keyed.py)."""
+        return [] if self._in_panes else ["turn"]
 
     def _merge(self, emit: Emitter) -> None:
         with emit.block(f"def merge{self._number}(group, later):"):
@@ -124,6 +130,8 @@ class GroupCode:
         for place, value in unpacked.items():
             if value != place:
                 emit.line(f"{place} = {value}")
+        for name in self._unstored():
+            emit.line(f"group.{name} = None")
 
     def _unpack(self, emit: Emitter) -> None:
         with emit.block(f"def unpack{self._number}(values):"):
@@ -175,3 +183,18 @@ def kept_attributes(window: Window, *, evicts: bool) -> list[str]:
 def gives_updates(window: Window) -> bool:
     """Tell whether late events give rows of their own."""
     return window.allowed_lateness_ms > 0 and window.emit == "updates"
+
+
+def keeper_of(pipeline: Pipeline) -> int | None:
+    """Return a window whose keys are the partition keys: those that it has a group of belong to the shard.
+
+    It is looked up once for an event: no other window can take its group away, unless groups are emitted early.
+    """
+    if pipeline.limits.policy == "emit_early":
+        return None
+    for number, window in enumerate(pipeline.windows):
+        by = [(name.name, name.type) for name in window.by]
+        keyed = isinstance(window.kind, Session | Stagger) and window.aligned
+        if keyed and by == [(pipeline.source.partition_key, Type.STRING)]:
+            return number
+    return None

@@ -3,6 +3,9 @@
 A key has one group, or a list of several, in the order of their starts, which all differ. `first_ms` is a group's
 start; `last_ms` is kept by sessions alone. Sessions of a key may overlap where their length is limited: an event goes
 to the earliest that can take it. With updates, a group is `pending` from a change to the row that tells of it.
+
+All keys stand in `groups`; those that changed since the last commit stand in `dirty` as well, with the same entry. A
+key's only group bears the present `turn` if the key is in `dirty`: that is all that an event has to look at.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ class KeyedWindows(ABC):
         self._shape = shape
         self._room = room
         self._evicts = evicts
+        self.groups: dict[Key, Group | list[Group]] = {}
         self.dirty: dict[Key, Group | list[Group]] = {}
-        self.clean: dict[Key, Group | list[Group]] = {}
+        self.turn = object()
         self._gone: set[Key] = set()
         self._expiry = Expiry(span_ms, self._turn_ms)
         self._closing: list[tuple[int, int, Any, Key, Group]] = []
@@ -56,13 +60,11 @@ class KeyedWindows(ABC):
         """Put together the groups that an event touches, one at least, and return the group it goes to."""
 
     def place(self, key: Key, time_ms: int, watermark_ms: int) -> Group | None:
-        """Return the group that an event belongs to: extended, merged or new. None: the event is late.
-
-        The caller has moved the key's groups to `dirty`, if it has any.
-        """
-        groups = _listed(self.dirty.get(key))
+        """Return the group that an event belongs to: extended, merged or new. None: the event is late."""
+        groups = self._of(key)
         touched = self._touched(groups, time_ms) if groups else groups
         if touched:
+            self._put(key, groups)
             return self._join(key, touched, time_ms, watermark_ms)
         return None if self._is_late_alone(time_ms, watermark_ms) else self._open(key, groups, time_ms)
 
@@ -73,10 +75,7 @@ class KeyedWindows(ABC):
         group = self._new(time_ms)
         if self._updates:
             group.pending = True
-        if others:
-            self._put(key, [*others, group])
-        else:
-            self.dirty[key] = group
+        self._put(key, [*others, group])
         self._open_count += 1
         self._room.left -= 1
         self._expiry.enter(key, self._group_turn_ms(group))
@@ -116,27 +115,26 @@ class KeyedWindows(ABC):
         return self.end_ms(group) + self._row_after_ms
 
     def _turn_ms(self, key: Key) -> int | None:
-        entry = self._entry(key)
+        entry = self.groups.get(key)
         if entry is None:
             return None
         return min(map(self._group_turn_ms, entry)) if entry.__class__ is list else self._group_turn_ms(entry)
 
-    def _entry(self, key: Key) -> Group | list[Group] | None:
-        entry = self.dirty.get(key)
-        return self.clean.get(key) if entry is None else entry
-
     def _of(self, key: Key) -> list[Group]:
         """Return a key's groups, earliest first."""
-        return _listed(self._entry(key))
+        return _listed(self.groups.get(key))
 
     def _put(self, key: Key, groups: list[Group]) -> None:
         """Keep these as the groups of a key, changed."""
-        self.clean.pop(key, None)
         if not groups:
+            del self.groups[key]
             self.dirty.pop(key, None)
             self._gone.add(key)
-            return
-        self.dirty[key] = groups[0] if len(groups) == 1 else sorted(groups, key=_first_ms)
+        elif len(groups) == 1:
+            self.groups[key] = self.dirty[key] = group = groups[0]
+            group.turn = self.turn
+        else:
+            self.groups[key] = self.dirty[key] = sorted(groups, key=_first_ms)
 
     def _remove(self, key: Key, group: Group) -> list[Group]:
         """Drop a group of a key, and return those that it keeps."""
@@ -245,7 +243,7 @@ class KeyedWindows(ABC):
 
     def key_count(self) -> int:
         """See Windows."""
-        return len(self.dirty) + len(self.clean)
+        return len(self.groups)
 
     def dirty_count(self) -> int:
         """See Windows."""
@@ -253,9 +251,7 @@ class KeyedWindows(ABC):
 
     def changes(self, *, everything: bool, keep: Keeps = ANY) -> Packed:
         """Return `[gone, groups, parts]`: `[*key]` of keys without groups; all groups of a key, earliest first."""
-        rows: list[Packed] = []
-        for part in (self.clean, self.dirty) if everything else (self.dirty,):
-            rows += self._shape.pack_rows(None, _pairs(part, keep))
+        rows = self._shape.pack_rows(None, _pairs(self.groups if everything else self.dirty, keep))
         gone = [] if everything else [self._shape.pack_key(key) for key in self._gone if key not in self.dirty]
         return [gone, rows, self._parts.changes(everything=everything, keep=keep)]
 
@@ -263,17 +259,17 @@ class KeyedWindows(ABC):
         """See Windows."""
         self._gone.clear()
         self._parts.fold()
-        self.clean.update(self.dirty)
         self.dirty.clear()
+        self.turn = object()
 
     def restore(self, changes: Packed) -> None:
         """See Windows. All groups of a key come together and replace what was stored of it."""
         gone, rows, parts = changes
         for values in gone:
-            self.clean.pop(self._shape.unpack_key(values), None)
-        clean, before = self.clean, NO_KEY
+            self.groups.pop(self._shape.unpack_key(values), None)
+        held, before = self.groups, NO_KEY
         for _, key, group in self._shape.unpack_rows(rows):
-            clean[key] = group if key != before else [*_listed(clean[key]), group]
+            held[key] = group if key != before else [*_listed(held[key]), group]
             before = key
         self._parts.restore(parts)
 
@@ -286,16 +282,16 @@ class KeyedWindows(ABC):
         self._parts.forget(watermark_ms)
         self._expiry.enter_all(self._turns())
         if self._evicts:
-            for key, group in _pairs(self.clean, ANY):
+            for key, group in _pairs(self.groups, ANY):
                 self._note(key, group)
-        self._open_count = sum(len(entry) for entry in self.clean.values() if entry.__class__ is list)
-        self._open_count += sum(entry.__class__ is not list for entry in self.clean.values())
+        self._open_count = sum(len(entry) for entry in self.groups.values() if entry.__class__ is list)
+        self._open_count += sum(entry.__class__ is not list for entry in self.groups.values())
         self._room.left -= self._open_count
 
     def _turns(self) -> Iterator[tuple[Key, int]]:
         """Yield all keys, and when they are due."""
         turn_ms, end_ms, more_ms = self._group_turn_ms, self.end_ms, self._row_after_ms
-        for key, entry in self.clean.items():
+        for key, entry in self.groups.items():
             if entry.__class__ is list:
                 yield key, min(map(turn_ms, entry))
             else:

@@ -22,7 +22,7 @@ from typing import Any
 from consumer.core.accumulators import Accumulators
 from consumer.core.decode import attribute
 from consumer.core.expressions import Emitter, local
-from consumer.core.group_code import gives_updates
+from consumer.core.group_code import gives_updates, keeper_of
 from consumer.core.times import MAX_TIME_MS, MIN_TIME_MS, epoch_ms_source
 from consumer.pipeline.canonical import names_in
 from consumer.pipeline.model import (
@@ -68,6 +68,7 @@ class LoopCode:
         self._floors = floors and self._aligned
         self._evicts = pipeline.limits.policy == "emit_early"
         self._ordinal = any(each.needs_ordinal for each in accumulators)
+        self._keeper = keeper_of(pipeline)
         self._values: dict[int, list[str]] = {}
 
     def emit(self) -> None:
@@ -87,8 +88,8 @@ class LoopCode:
             for number, window in enumerate(self._windows):
                 emit.line(f"windows{number} = core.windows[{number}]")
                 if isinstance(window.kind, Session | Stagger):
-                    emit.line(f"dirty{number}, clean{number} = windows{number}.dirty, windows{number}.clean")
-                    emit.line(f"get{number} = dirty{number}.get")
+                    emit.line(f"dirty{number}, turn{number} = windows{number}.dirty, windows{number}.turn")
+                    emit.line(f"get{number} = windows{number}.groups.get")
             self._forget_panes()
             with emit.block(f"for first in range(0, len(records), {CHUNK}):"):
                 emit.line(f"chunk = records[first:first + {CHUNK}]")
@@ -210,8 +211,11 @@ class LoopCode:
             known = "" if self._keys_required else " and record.partition_key is not None"
             with emit.block(f"if record.partition_key != {text}{known}:"):
                 emit.line("raise Fault(faults.MISROUTED, 'the partition key is not the text of its field')")
-            elsewhere = f"{text} not in own_keys and not routing.belongs({text})"
-            with emit.block(f"if own_keys is not None and {elsewhere}:"):
+            elsewhere = f"own_keys is not None and {text} not in own_keys and not routing.belongs({text})"
+            if self._keeper is not None:
+                emit.line(f"group{self._keeper} = get{self._keeper}({key})")
+                elsewhere = f"group{self._keeper} is None and {elsewhere}"
+            with emit.block(f"if {elsewhere}:"):
                 emit.line("raise Fault(faults.MISROUTED, \"the partition key's hash is outside the shard's range\")")
             if self._floors:
                 emit.line(f"counts_ms = max(watermark_ms, core.floors.of({text}))")
@@ -422,15 +426,11 @@ class LoopCode:
         emit.line(f"# {window.name}")
         with self._kept(self._condition(number)):
             emit.line(f"key = {_key(window)}")
-            emit.line(f"group = get{number}(key)")
-            with emit.block("if group is None:"):
-                emit.line(f"group = clean{number}.pop(key, None)")
-                with emit.block("if group is not None:"):
-                    emit.line(f"dirty{number}[key] = group")
+            emit.line(f"group = group{number}" if number == self._keeper else f"group = get{number}(key)")
             with emit.block(f"if group.__class__ is Group{number} and {_stays_one(kind)}:"):
-                if isinstance(kind, Stagger):
-                    emit.line("pass")
-                else:
+                with emit.block(f"if group.turn is not turn{number}:"):
+                    emit.line(f"group.turn, dirty{number}[key] = turn{number}, group")
+                if isinstance(kind, Session):
                     with emit.block("if time_ms > group.last_ms:"):
                         emit.line("group.last_ms = time_ms")
             with emit.block("else:"):

@@ -1,7 +1,7 @@
 """What the open windows of one shard have in common: panes.py, sliding.py and keyed.py have the kinds.
 
-Rule 1: a group is in one of two generations. `dirty` holds what changed since the last commit, `clean` the rest; a
-group that is touched moves to `dirty`, a commit encodes `dirty` and folds it into `clean`.
+Rule 1: `dirty` holds the groups that changed since the last commit, which encodes them alone. In panes a group that is
+touched moves there from `clean`, and a commit folds them into `clean` again; of keyed windows see keyed.py.
 Rule 2: what ended leaves nothing behind but its name, until the next commit has told the store.
 Rule 3: whatever is due is closed before the next record is looked at, so whatever is held is not late. A window is
   emitted at the watermark `end - 1` (with `emit: final` only when it is dropped), and dropped `lateness` later.

@@ -12,7 +12,7 @@ import msgspec
 
 from consumer.core.compile import Program, compile_pipeline
 from consumer.entrypoints.beginning import begin, start_seconds
-from consumer.errors import RetryableError
+from consumer.errors import UnknownShardError
 from consumer.pipeline.differences import window_changes
 from consumer.pipeline.model import Pipeline
 from consumer.records import HashRange, Position
@@ -163,7 +163,7 @@ class Shards:
         if shard not in self._origins:
             self.list()
         if shard not in self._origins:
-            raise RetryableError(f"stream {self._stream} has no shard {shard}: was it deleted and created again?")
+            raise UnknownShardError(f"stream {self._stream} has no shard {shard}: was it deleted and created again?")
         return self._origins[shard]
 
     def children(self, parent: str) -> Mapping[str, HashRange]:

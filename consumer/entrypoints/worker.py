@@ -35,6 +35,7 @@ from consumer.runtime.start_watch import StartWatch
 from consumer.runtime.supervisor import Daemon
 from consumer.runtime.surroundings import Surroundings
 from consumer.sources import leases
+from consumer.sources.multilang import Lines
 from consumer.telemetry.events import StartStep, Telemetry
 from consumer.telemetry.health import Health
 from consumer.telemetry.http import MonitoringServer
@@ -266,11 +267,11 @@ class _Worker:
                 "of the AWS account, and start the worker again."
             ) from error
 
-    def _runner(self, around: Surroundings, misrouting: MisroutingWatch) -> Callable[[BinaryIO, BinaryIO], None]:
+    def _runner(self, around: Surroundings, misrouting: MisroutingWatch) -> Callable[[Lines, BinaryIO], None]:
         failover_ms = setting_ms(self._pipeline.worker.kcl, "failoverTimeMillis")
         pace = ClaimPace()
 
-        def serve(lines: BinaryIO, output: BinaryIO) -> None:
+        def serve(lines: Lines, output: BinaryIO) -> None:
             runner = ShardRunner(around, failover_seconds=failover_ms / 1000, pace=pace, misrouting=misrouting)
             runner.run(lines, output)
 

@@ -53,6 +53,13 @@ _MINIMA = {
     "timeoutInSeconds": (3600, "the daemon kills itself when an answer takes longer, as it does while a sink is down"),
 }
 """The least that a number may be, and why."""
+_MAXIMA = {
+    "idleTimeBetweenReadsInMillis": (
+        60_000,
+        "a shard without a read for minutes counts as one that stands still, and the worker is started again",
+    ),
+}
+"""The most that a number may be, and why."""
 
 
 def check_value(name: str, value: object) -> str | None:
@@ -61,8 +68,11 @@ def check_value(name: str, value: object) -> str | None:
         return None
     if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,8}", str(value)):
         return "must be a whole number above 0"
-    minimum, reason = _MINIMA.get(name, (1, ""))
-    return None if int(value) >= minimum else f"must be at least {minimum}: {reason}"
+    minimum, why_so_much = _MINIMA.get(name, (1, ""))
+    if int(value) < minimum:
+        return f"must be at least {minimum}: {why_so_much}"
+    maximum, why_no_more = _MAXIMA.get(name, (int(value), ""))
+    return None if int(value) <= maximum else f"must be at most {maximum}: {why_no_more}"
 
 
 def check_property(name: str) -> str | None:

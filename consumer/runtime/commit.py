@@ -19,9 +19,9 @@ from functools import partial
 from consumer.core.processor import Outcome, Processor
 from consumer.errors import ApplicationRefusedError, CorruptStateError, FencedError, RefusedError, RetryableError
 from consumer.records import HashRange, Position, Record, Row
+from consumer.runtime import gaps
 from consumer.runtime.carrying import carried_over, left_to
 from consumer.runtime.compaction import Compaction
-from consumer.runtime.gaps import check_begins, check_has_parents, check_state, end_early, is_to_be_noted, state_left
 from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.ledger import LedgerKeeper
 from consumer.runtime.surroundings import ShardOrigin, Surroundings, check_application
@@ -140,14 +140,14 @@ class ShardOwner:
 
     def _start(self, checkpoint: Position | None) -> None:
         """Make commit 0: a root starts empty, every other shard with what its parents leave. Nothing else starts."""
-        check_begins(self.shard, checkpoint)
+        gaps.check_begins(self.shard, checkpoint)
         # Only a beginning needs the stream's word: a shard that has a state may be gone from the stream.
         self._origin = self._retrying("load", lambda: self._around.lineage.origin(self.shard))
         program, range_ = self._around.program, self._origin.hash_range
         rows: list[Row] = []
         self._processor = Processor(program, self.shard, self._generation, hash_range=range_)
         if self.shard not in self._around.application.roots:
-            check_has_parents(self.shard, self._origin)
+            gaps.check_has_parents(self.shard, self._origin)
             owners = [ShardOwner(self._around, parent) for parent in self._origin.parents]
             ended = [owner for owner in owners if owner.close_ended(heir=self.shard)]
             self._parents = tuple(owner.shard for owner in ended)
@@ -178,41 +178,42 @@ class ShardOwner:
         """Restore the state of an ended shard for a child, when all its rows have been sent.
 
         RefusedError if it has not ended, or has no state; where the file lets the child go on all the same, it ends
-        where it is, or this is False. Its epoch is not touched unless it ends here, or rows are left: its owner may be
-        about to checkpoint its end.
+        where it is, or, if the stream has it no more and it was never begun, this is False. Its epoch is not touched
+        unless it ends here, or rows are left: its owner may be about to checkpoint its end.
         """
-        claim = self._retrying("load", partial(self._around.store.read, self.shard))
-        while (state := state_left(self._around, self.shard, claim, heir)) is not None:
-            try:
-                if self._close(state):
-                    return True
-            except FencedError:  # by another child of it, which has the same to do
-                pass
-            claim = self._retrying("load", partial(self._around.store.read, self.shard))
-        return False
-
-    def _close(self, state: ShardState) -> bool:
-        """Restore an ended state when its rows have been sent; return False if it is to be looked at again."""
-        outbox = self._restore(state, None) if state.ended else []
-        if state.ended and not outbox:
-            return True
         try:
-            if not state.ended:
-                self.initialise(None)
-                if self.mode is Mode.ACTIVE:
-                    end_early(self)
-                return False
-            claim = self._retrying("claim", partial(self._around.store.claim, self.shard))
-            if claim.state is None or claim.state.commit_no != state.commit_no:
-                return False
-            self._epoch = claim.epoch
-            self._resend(outbox, ended=True)
-            return True
+            while True:
+                claim = self._retrying("load", partial(self._around.store.read, self.shard))
+                state = gaps.state_left(self._around, self.shard, claim, heir)
+                if state is None and gaps.is_gone(self._around, self.shard):
+                    return False
+                try:
+                    if self._close(state):
+                        return True
+                except FencedError:  # by another child of it, which has the same to do
+                    pass
         finally:
             self._around.telemetry.shard_released(shard=self.shard)
 
+    def _close(self, state: ShardState | None) -> bool:
+        """Restore an ended state when its rows have been sent; return False if it is to be looked at again."""
+        if state is None or not state.ended:
+            self.initialise(None)
+            if self.mode is Mode.ACTIVE:
+                gaps.end_early(self)
+            return False
+        outbox = self._restore(state, None)
+        if not outbox:
+            return True
+        claim = self._retrying("claim", partial(self._around.store.claim, self.shard))
+        if claim.state is None or claim.state.commit_no != state.commit_no:
+            return False
+        self._epoch = claim.epoch
+        self._resend(outbox, ended=True)
+        return True
+
     def _restore(self, state: ShardState, checkpoint: Position | None) -> Sequence[Row]:
-        check_state(self._around, self.shard, state, checkpoint)
+        gaps.check_state(self._around, self.shard, state, checkpoint)
         entries = [state.inline] if state.inline is not None else [self._read(e) for e in state.manifest]
         if hashlib.sha256(entries[-1]).hexdigest() != state.sha256:
             raise CorruptStateError(f"the snapshot of {self.shard} does not match the hash in its state item")
@@ -290,7 +291,7 @@ class ShardOwner:
 
     def caught_up(self, at_ms: int) -> None:
         """Hear that all that had arrived at an instant was given to this owner; now and then a commit says so."""
-        if is_to_be_noted(self._around, self.counted_until_ms):
+        if gaps.is_to_be_noted(self._around, self.counted_until_ms):
             self._caught_up_ms, self._changed = at_ms, True
 
     def _keep(self, rows: list[Row]) -> None:

@@ -28,7 +28,7 @@ from consumer.errors import StreamgaugeError
 from consumer.runtime.surroundings import Surroundings
 from consumer.state.base import MANIFEST_ENTRIES_MAX, Entry
 
-RUN_MIN = 4
+RUN_MIN = 8
 """How many entries are merged at least: each has to be read, and small ones cost as much to ask for as large ones."""
 CROWDED = 24
 """From so many entries on the newest are merged whatever their sizes: places must not run out."""

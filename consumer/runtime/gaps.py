@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from consumer.core.times import format_time
-from consumer.errors import RefusedError
+from consumer.errors import RefusedError, UnknownShardError
 from consumer.records import Position
 from consumer.runtime.surroundings import ShardOrigin, Surroundings
 from consumer.sources.reading import Behind
@@ -24,6 +24,9 @@ CAUGHT_UP_EVERY_MS = 2 * 3_600_000
 """How often it is noted of a silent shard that nothing is unread. A stream keeps records for a day at least."""
 LONG_STOP_MS = 12 * 3_600_000
 """What was counted up to a time so long ago has been stopped: records may have expired meanwhile."""
+SURE_SECONDS = 60.0
+"""How long a worker's reads must have said that nothing is left. One read alone may be old news, which the daemon had
+read ahead; or the last of a shard that was closed long before, whose children have had records since."""
 _CLOCK_SKEW_MS = 60_000
 """How far a clock here, and the times of arrival of two records, may be out."""
 
@@ -128,8 +131,9 @@ def check_has_parents(shard: str, origin: ShardOrigin) -> None:
 def state_left(around: Surroundings, shard: str, claim: Claim | None, heir: str) -> ShardState | None:
     """Return the state that a shard leaves to a child, which goes on behind its end; meet a gap if it has not ended.
 
-    Where the file says continue, it is to be ended where it is, or, if it was never begun, leaves nothing: None. A
-    state that is gone is refused all the same: rows of the child would have the ids of others.
+    Where the file says continue, it is to be ended where it is, or, if it was never begun (None), as it begins: lest
+    somebody begins it beside its child. A state that is gone is refused all the same: rows of the child would have the
+    ids of others.
     """
     state = None if claim is None else claim.state
     if state is not None and state.ended:
@@ -146,6 +150,19 @@ def state_left(around: Surroundings, shard: str, claim: Claim | None, heir: str)
         raise RefusedError(refusal)
     meet_gap(around, shard, None if state is None else state.position, None, refusal)
     return state
+
+
+def is_gone(around: Surroundings, shard: str) -> bool:
+    """Tell whether the stream does not know a shard any more: nobody will begin it."""
+
+    def look() -> bool:
+        try:
+            around.lineage.origin(shard)
+        except UnknownShardError:
+            return True
+        return False
+
+    return around.retrying(shard, "load", look)
 
 
 def end_early(owner: ShardOwner) -> None:

@@ -48,6 +48,10 @@ class IdleWatch:
             self._since, self._decided = now, None
         self._last_read = now
 
+    def nothing_left_seconds(self, now: float) -> float:
+        """Return for how long reads have said that nothing is left; 0 if the newest did not."""
+        return 0.0 if self._since is None else now - self._since
+
     def wants_decision(self, now: float, *, closes: bool) -> bool:
         """Tell whether to decide now, which is taken as done. `closes`: it would close something."""
         after = self._idle_after_seconds

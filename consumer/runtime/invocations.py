@@ -333,7 +333,7 @@ class Invocations:
         now_ms = self._around.clock.now_ms()
         if state.ended or events.idle_after_ms is None or state.due_ms is None:
             return False
-        idle_ms = now_ms - state.committed_at_ms
+        idle_ms = now_ms - _silent_since_ms(state)
         return idle_ms >= events.idle_after_ms and now_ms - events.out_of_orderness_ms >= state.due_ms
 
     def _let_time_pass(self, shard: str, state: ShardState, *, closes: bool) -> bool:
@@ -393,6 +393,12 @@ class Invocations:
 def _no_checkpoint(_position: Position) -> bool:
     """Take a checkpoint as made: a mapping goes by the answer to its invocation."""
     return True
+
+
+def _silent_since_ms(state: ShardState) -> int:
+    """Return since when nothing came: the last commit, or if that has but noted so, the arrival before."""
+    arrival_ms = state.last_arrival_ms
+    return state.committed_at_ms if arrival_ms is None or arrival_ms == state.counted_until_ms else arrival_ms
 
 
 def _hash_range(state: ShardState) -> HashRange:

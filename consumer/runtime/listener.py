@@ -25,15 +25,21 @@ from typing import BinaryIO
 
 from consumer.errors import DaemonError
 from consumer.runtime import clock
+from consumer.runtime.pipe_lines import PipeLines
+from consumer.sources.multilang import Lines
 
 PIPE_BYTES = 1 << 20
-"""Size of the daemon's pipe and of the buffer behind it: a batch of records passes in few system calls."""
+"""Size of the daemon's pipe: a batch of records passes in few system calls."""
 SOCKET_NAME = "shards.sock"
 
 _HAND_OVER_SECONDS = 10
 _JOIN_SECONDS = 5
 _RELEASE = b"\0"
 _UCRED = struct.Struct("3i")
+
+
+OnShard = Callable[[Lines, BinaryIO], None]
+"""Serves a shard: what the daemon says, and where the answers go."""
 
 
 class RejectedError(Exception):
@@ -43,8 +49,8 @@ class RejectedError(Exception):
 class RelayListener:
     """Listens in `directory` from `start` to `close`.
 
-    `on_shard(input, output)` runs in a new thread for each shard; both files are buffered, so flush what must go
-    out. `on_released` is called in that thread when the shard's relay has been let go. `on_failure` gets what escapes
+    `on_shard(input, output)` runs in a new thread for each shard; output is buffered, so flush what must go out.
+    `on_released` is called in that thread when the shard's relay has been let go. `on_failure` gets what escapes
     (also a failure of the listener itself), `on_reject` a sentence about a rejected connection; both are called from
     the listener's threads.
     """
@@ -52,7 +58,7 @@ class RelayListener:
     def __init__(
         self,
         directory: Path,
-        on_shard: Callable[[BinaryIO, BinaryIO], None],
+        on_shard: OnShard,
         *,
         on_released: Callable[[], None],
         on_failure: Callable[[BaseException], None],
@@ -119,7 +125,7 @@ class RelayListener:
     def _run_shard(self, connection: socket.socket) -> None:
         input_fd, output_fd = receive_pipes(connection)
         widen_pipe(input_fd)
-        with os.fdopen(input_fd, "rb", PIPE_BYTES) as from_daemon, os.fdopen(output_fd, "wb") as to_daemon:
+        with PipeLines(input_fd) as from_daemon, os.fdopen(output_fd, "wb") as to_daemon:
             try:
                 self._on_shard(from_daemon, to_daemon)
             except BaseException as error:  # noqa: BLE001 -- rule 4: reported, and the process ends

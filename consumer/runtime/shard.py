@@ -13,7 +13,7 @@ from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedErr
 from consumer.records import Position, Record
 from consumer.runtime.churn import ClaimPace
 from consumer.runtime.commit import Checkpoint, Mode, ShardOwner
-from consumer.runtime.gaps import check_after_stop
+from consumer.runtime.gaps import SURE_SECONDS, check_after_stop
 from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.idle import IdleWatch
 from consumer.runtime.misrouting import MisroutingWatch
@@ -26,6 +26,7 @@ from consumer.sources.multilang import (
     ChannelClosedError,
     Initialize,
     LeaseLost,
+    Lines,
     Message,
     ProcessRecords,
     ShardEnded,
@@ -67,7 +68,7 @@ class ShardRunner:
         self._left = False
         """Whether it was told that the shard has left the worker: who has it next speaks for it."""
 
-    def run(self, lines: BinaryIO, output: BinaryIO) -> None:
+    def run(self, lines: Lines, output: BinaryIO) -> None:
         """Serve the daemon, which speaks through a relay's pipes, until it ends the conversation."""
         self.serve(Channel(lines, output))
 
@@ -155,12 +156,13 @@ class ShardRunner:
             return
         around = self._around
         around.telemetry.activity(shard=owner.shard, activity=Activity.PROCESSING)
-        self._idle.read(message, around.clock.monotonic())
+        now = around.clock.monotonic()
+        self._idle.read(message, now)
+        if self._idle.nothing_left_seconds(now) >= SURE_SECONDS:
+            owner.caught_up(around.clock.now_ms() - round(SURE_SECONDS * 1000))
         work = Work(around.clock)
         try:
             self._work_through(channel, owner, message.records, work)
-            if message.millis_behind_latest == 0:
-                owner.caught_up(around.clock.now_ms())
             self._decide(channel, owner, work)
         finally:
             newest_ms = message.records[-1].arrival_ms if message.records else None

@@ -39,8 +39,9 @@ from consumer.runtime.daemon_files import DaemonConfig, DaemonFiles, write_files
 from consumer.runtime.daemon_log import DaemonLine
 from consumer.runtime.jars import Jars
 from consumer.runtime.java import Java, JvmOptions
-from consumer.runtime.listener import RelayListener
+from consumer.runtime.listener import OnShard, RelayListener
 from consumer.runtime.paced_daemon import program
+from consumer.sources.multilang import Lines
 from consumer.telemetry.start_events import StartEvents
 
 LAUNCHER = Path(__file__).with_name("launch.py")
@@ -54,7 +55,6 @@ _OUT_OF_MEMORY_STATUS = 3
 _ECHOES = (DaemonError, EOFError, ConnectionError)
 """What a shard raises when the daemon's end has cut it off."""
 
-OnShard = Callable[[BinaryIO, BinaryIO], None]
 OnLog = Callable[[str, str, str, Mapping[str, str]], None]
 
 
@@ -313,7 +313,7 @@ class Daemon:
         self._process.kill()
         self._process.wait()
 
-    def _run_shard(self, from_daemon: BinaryIO, to_daemon: BinaryIO) -> None:
+    def _run_shard(self, from_daemon: Lines, to_daemon: BinaryIO) -> None:
         self._initialised.set()
         if self._conversations.begin():
             self._on_shard(from_daemon, to_daemon)

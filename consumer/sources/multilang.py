@@ -7,7 +7,7 @@ Rule 2: what is not understood ends the process; nothing is skipped.
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -64,10 +64,17 @@ class ChannelClosedError(Exception):
     """The daemon is gone in the middle of an exchange."""
 
 
+class Lines(Protocol):
+    """What the daemon says: a binary file, or what reads lines out of a pipe with less ado."""
+
+    def readline(self) -> bytes | memoryview:
+        """Return the next line with its end, nothing or a line without an end at the end of all."""
+
+
 class Channel:
     """One shard's conversation with the daemon. `lines` and `output` are the relay's standard input and output."""
 
-    def __init__(self, lines: BinaryIO, output: BinaryIO) -> None:
+    def __init__(self, lines: Lines, output: BinaryIO) -> None:
         self._lines = lines
         self._output = output
 
@@ -111,7 +118,7 @@ class Channel:
             line = self._lines.readline()
         except ConnectionError:
             return None
-        if not line.endswith(b"\n"):
+        if line[-1:] != b"\n":
             return None  # the end, or a line cut short by the daemon's death
         try:
             message: Message | CheckpointAnswer = _decode(line)

@@ -49,9 +49,12 @@ class Recent:
             self._sums.append((bucket, number))
 
     def total(self, now_ms: int, span_ms: int) -> int:
-        """Return how many there were in the last `span_ms`, or up to one bucket less."""
-        after = (now_ms - span_ms) // self._bucket_ms
-        return sum(number for bucket, number in tuple(self._sums) if bucket > after)
+        """Return how many there were in the last `span_ms`, or up to one bucket less.
+
+        What was counted before the clock was put back lies ahead, and does not count.
+        """
+        after, now = (now_ms - span_ms) // self._bucket_ms, now_ms // self._bucket_ms
+        return sum(number for bucket, number in tuple(self._sums) if after < bucket <= now)
 
 
 def _last_minutes() -> Recent:

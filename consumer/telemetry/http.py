@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from types import TracebackType
 from typing import Any, Self
 
@@ -46,6 +47,10 @@ class _Server(ThreadingHTTPServer):
         self._begun: dict[socket.socket, float] = {}
         """Open connections, the oldest first."""
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Take the address, without asking DNS for its name as the base class does: that may take long at a start."""
+        TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread of its own."""

@@ -145,7 +145,10 @@ class Sink(Struct, frozen=True, kw_only=True):
     """A sink that was used. Counts are since the start of the process."""
 
     sink: Annotated[str, Meta(description="Its kind and target.")]
-    taking_rows: Annotated[bool, Meta(description="False from a failure on until it takes a row again.")]
+    taking_rows: Annotated[
+        bool,
+        Meta(description="False from a failure on until it takes a row, or for five minutes has not failed again."),
+    ]
     failing_for_seconds: Seconds | None
     rows_sent: int
     bytes_sent: int

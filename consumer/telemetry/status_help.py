@@ -65,7 +65,8 @@ Late
     Events that came after the window had closed.
 ## Sinks, since the start of this process
 Takes rows
-    No: since so long no row was taken, and the shards that have rows for it wait. Nothing is lost.
+    No: since so long no row was taken, and the shards that have rows for it wait. Nothing is lost. It says yes again
+    when nobody has tried for five minutes: the rows are another worker's now.
 Tried again
     Attempts after which rows were left to be sent again.
 Last failure

@@ -10,6 +10,8 @@ from consumer.telemetry.health import PARKED, Activity, Health, HealthReport, Sh
 
 USUAL_SECONDS = 5.0
 """Up to this it is no news that a shard was not called: an idle one is called about once a second."""
+TRIED_MS = 300_000
+"""A sink that has failed is tried again sooner than this; later its rows are another worker's, or there are none."""
 _MINUTE_MS = 60_000
 _UNTOLD = ShardHealth(Activity.RESTORING, 0.0)
 """Of a shard whose thread has not said yet what it does."""
@@ -179,10 +181,12 @@ def _commit(commit: Commit, now_ms: int) -> status.Commit:
 
 
 def _sink(name: str, sink: SinkFacts, now_ms: int) -> status.Sink:
+    is_tried = sink.last_failure_ms is not None and now_ms - sink.last_failure_ms < TRIED_MS
+    failing_since_ms = sink.failing_since_ms if is_tried else None
     return status.Sink(
         sink=name,
-        taking_rows=sink.failing_since_ms is None,
-        failing_for_seconds=_maybe_since(sink.failing_since_ms, now_ms),
+        taking_rows=failing_since_ms is None,
+        failing_for_seconds=_maybe_since(failing_since_ms, now_ms),
         rows_sent=sink.rows_sent,
         bytes_sent=sink.bytes_sent,
         rows_rejected=sink.rows_rejected,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -178,12 +179,18 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _account(text: str) -> str:
+    if not re.fullmatch("[0-9]{12}", text):
+        raise argparse.ArgumentTypeError(f"{text} is no account's number, which has twelve digits")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Prints the least-privilege policy that a pipeline file needs.")
-    parser.add_argument("pipeline", type=Path)
+    parser.add_argument("pipeline", type=Path, help="the pipeline file")
     parser.add_argument("--role", choices=ROLES, default="worker")
-    parser.add_argument("--account", required=True, help="the account's number")
-    parser.add_argument("--region", required=True)
+    parser.add_argument("--account", required=True, type=_account, help="the account's number, twelve digits")
+    parser.add_argument("--region", required=True, help="of the stream and all else, such as eu-central-1")
     parser.add_argument("--partition", default="aws", help="aws-cn, aws-us-gov")
     parser.add_argument("--create-lease-tables", action="store_true", help="the daemon is to make its tables itself")
     parser.add_argument("--stream-key", help="ARN of your key that the stream is encrypted by")

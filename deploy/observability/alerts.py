@@ -113,9 +113,12 @@ ALERTS: tuple[Alert, ...] = (
         "StreamgaugeShardWithoutOwner",
         "critical",
         "3m",
-        f"max by ({PIPELINE}) (streamgauge_leases_unheld) > 0",
+        # Workers that cannot reach AWS lose all their shards, and do not see that nobody holds them.
+        f"max by ({PIPELINE}) (streamgauge_leases_unheld) > 0\n"
+        f"  or sum by ({PIPELINE}) (streamgauge_shards_owned) == 0",
         "{{ $labels.stream }}: shards are read by nobody",
-        "The leases of {{ $value }} shards are held by no worker.",
+        "{{ if $value }}The leases of {{ $value }} shards are held by no worker."
+        "{{ else }}None of the workers holds a shard.{{ end }}",
     ),
     Alert(
         "StreamgaugeShardParked",

@@ -266,6 +266,8 @@ def _alarm(alarm: Alarm) -> Iterator[str]:
     yield f"      Threshold: {alarm.threshold:g}"
     yield "      ComparisonOperator: GreaterThanThreshold"
     yield f"      TreatMissingData: {alarm.silence}"
+    if alarm.silence == "breaching":  # a function that is not fed, for workers have its pipeline, is silent for good
+        yield "      ActionsEnabled: !Ref MappingEnabled"
     yield "      AlarmActions: !If [HasAlarmTopic, [!Ref AlarmTopicArn], !Ref AWS::NoValue]"
 
 

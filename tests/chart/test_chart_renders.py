@@ -30,6 +30,7 @@ REFUSED = {
     "no pipeline": ([], "there is no pipeline: --set-file pipeline=FILE"),
     "two pipelines": (["--set-file", f"pipeline={PIPELINE}", "--set", "existingConfigMap.name=a"], "are both set"),
     "a map": (["--set", "pipeline.pipeline=shop"], "pipeline must be text"),
+    "a file's name": (["--set", "pipeline=shop.yaml"], "`--set-file pipeline=FILE` takes what the file holds"),
     "no YAML": (["--set", "pipeline=a: [b"], "pipeline is no YAML"),
     "a grace too short": (
         ["--set-file", f"pipeline={PIPELINE}", "--set", "terminationGracePeriodSeconds=59"],

@@ -14,6 +14,7 @@ from consumer import __version__
 from consumer.pipeline.load import load
 from consumer.runtime.daemon_files import DEFAULTS
 from consumer.runtime.supervisor import STOP_MARGIN_SECONDS
+from deploy.observability.alerts import ALERTS
 from deploy.tools.chart_readme import rows, with_table
 from tests.chart.chart_rig import CHART, PIPELINE, SETS, read_yaml
 
@@ -58,6 +59,7 @@ BAD: Mapping[str, tuple[Any, str]] = {
     "networkPolicy.extraEgress": ({}, "networkPolicy/extraEgress"),
     "monitor.kind": ("Probe", "monitor/kind"),
     "monitor.interval": ("15", "monitor/interval"),
+    "alerts.disabled": (["StreamgaugeNoSuchAlert"], "alerts/disabled/0"),
     "dashboards.labels.grafana_dashboard": (1, "dashboards/labels/grafana_dashboard"),
     "fullnameOverride": ("Shop", "fullnameOverride"),
     "commonLabels.paid": (True, "commonLabels/paid"),
@@ -140,6 +142,11 @@ def test_a_bad_value_is_refused_with_its_place(path: str) -> None:
 @pytest.mark.parametrize("name", sorted(SETS))
 def test_the_value_sets_fit_the_schema(name: str) -> None:
     assert errors(read_yaml(SETS[name])) == []
+
+
+def test_the_alerts_that_can_be_left_out_are_those_there_are() -> None:
+    disabled = SCHEMA["properties"]["alerts"]["properties"]["disabled"]
+    assert disabled["items"]["enum"] == [alert.name for alert in ALERTS]
 
 
 def test_the_page_of_values_is_the_generated_one() -> None:

@@ -89,7 +89,7 @@ def _play(plane: ControlPlane, helm: str, directory: Path, tell: Callable[[str],
     except BaseException:
         tell(_state(plane, helm))
         raise
-    plane.kubectl("delete", "namespace", helm, "--wait=false")
+    plane.kubectl("delete", "namespace", helm, "--timeout=120s", check=False)
     return play
 
 

@@ -31,6 +31,10 @@ PLUGINS = Path("/usr/lib/cni")
 _BRIDGE = "sg-cluster0"
 _ADDRESS = "10.213.0.1"
 _SUBNET = "10.213.0.0/24"
+_ADDRESSES = " 10.213.0."
+_CHAIN = "CNI-FORWARD"
+_RESULTS = Path("/var/lib/cni/results")
+"""Where containerd keeps what the plugins have made for each pod; of those that it does not end it stays there."""
 _SECONDS_MAX = 90.0
 
 
@@ -111,7 +115,7 @@ class _Node:
         self._plane.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
 
     def stop(self) -> None:
-        """Stop everything, and leave no process, mount or interface behind."""
+        """Stop everything, and leave no process, mount, interface or rule of a firewall behind."""
         processes = self._plane.processes
         processes.stop("kubelet")
         if self._socket.exists():
@@ -121,12 +125,17 @@ class _Node:
             wait_for(lambda: "RUNNING" not in self._ctr("tasks", "ls", check=False), "the end of all containers", 30)
             for task in listed.split():
                 self._ctr("containers", "rm", task, check=False)
+                for result in _RESULTS.glob(f"*-{task}-*"):
+                    result.unlink()
         processes.stop("coredns")
         processes.stop("containerd")
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((one for one in mounts if one.startswith(f"{self._directory}/")), reverse=True):
             _run("umount", "--lazy", mount, check=False)
         _run("ip", "link", "del", _BRIDGE, check=False)
+        for rule in _run("iptables", "-S", _CHAIN, check=False).splitlines():
+            if _ADDRESSES in rule:
+                _run("iptables", *rule.replace("-A", "-D", 1).split(), check=False)
 
     def _start_kubelet(self, processes: Processes) -> None:
         processes.start(

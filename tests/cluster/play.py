@@ -106,7 +106,9 @@ class Play:
             self._release.install(*self._values(self._first))
             self._wait_until_ready(WORKERS)
         with self._act("helm test"):
-            self._release.test()
+            said = self._release.test()
+            if said.count("reads the stream") != WORKERS:
+                raise ClusterError(f"helm test does not show what its pod says: {said}")
         with self._act("helm upgrade, one window more"):
             self._release.upgrade(*self._values(self._changed))
             wait_for(lambda: self._site.rows_of(ADDED) > 0, f"rows of {ADDED}", 120)

@@ -54,8 +54,9 @@ class Release:
         self._run("rollback", self.name, str(revision), *_WAIT)
 
     def test(self) -> str:
-        """Run the release's test; return what it says."""
-        return self._run("test", self.name, "--timeout", "5m")
+        """Run the release's test; return what its pod says."""
+        self._run("test", self.name, "--timeout", "5m")
+        return self.plane.kubectl("-n", self.namespace, "logs", f"{self.full_name}-test", "--all-containers")
 
     def uninstall(self) -> None:
         """Remove the release."""
@@ -68,10 +69,11 @@ class Release:
         return sorted(found["items"] if found else (), key=lambda pod: str(pod["metadata"]["name"]))
 
     def left(self) -> str:
-        """Return the names of all that is there of the release."""
+        """Return the names of all that is there of the release, but for the pod of its test: it stays to be read."""
         kinds = "all,configmap,serviceaccount,poddisruptionbudget,networkpolicy,secret,pod"
         selector = f"app.kubernetes.io/instance={self.name}"
-        return self.plane.kubectl("-n", self.namespace, "get", kinds, "-l", selector, "-o", "name")
+        found = self.plane.kubectl("-n", self.namespace, "get", kinds, "-l", selector, "-o", "name").split()
+        return " ".join(name for name in found if name != f"pod/{self.full_name}-test")
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(

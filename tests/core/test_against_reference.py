@@ -19,11 +19,12 @@ from consumer.records import DEAD_LETTER, LATE, Record, Row
 from consumer.testing.reference import Expected, Idle, reference
 from tests.random_pipelines import PipelineMaker
 from tests.random_streams import Item, inputs, is_raw
+from tests.seeds import seeds
 
 SHARD = "shardId-000000000007"
 GENERATION = 3
 
-SEEDS = range(250)
+SEEDS = seeds(100, deep=150)
 
 
 class Case:

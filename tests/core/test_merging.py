@@ -27,10 +27,11 @@ from consumer.testing.reference import Idle
 from tests import random_lineages
 from tests.random_pipelines import PipelineMaker
 from tests.random_streams import Item, inputs, is_raw
+from tests.seeds import seeds
 
 SHARD = "shardId-000000000007"
 GENERATION = 3
-SEEDS = range(60)
+SEEDS = seeds(30, deep=30)
 
 
 @pytest.fixture(autouse=True)

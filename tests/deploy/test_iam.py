@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from consumer.errors import EXIT_USAGE
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline
 from deploy.iam.page import PAGE, page
-from deploy.iam.policy import FEATURES, ROLES, Home, policy_for, statements_of
+from deploy.iam.policy import FEATURES, ROLES, Home, main, policy_for, statements_of
 from tests.deploy.stack_rig import ACCOUNT, REGION
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +111,13 @@ def test_the_command_prints_the_policy_of_a_file() -> None:
     command = [sys.executable, "deploy/iam/policy.py", str(file), "--account", ACCOUNT, "--region", REGION]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert json.loads(done.stdout) == policy_for("worker", load(file, {}), HOME)
+
+
+def test_the_command_refuses_an_account_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["shop.yaml", "--account", "12345", "--region", REGION])
+    assert ended.value.code == EXIT_USAGE
+    assert "12345 is no account's number" in capsys.readouterr().err
 
 
 def test_the_page_has_the_tables_of_the_files() -> None:

@@ -61,7 +61,7 @@ def test_an_error_of_moto_is_an_answer(
     assert "moto failed on GET /bucket/key" in caplog.text
 
 
-def test_conditional_increments_by_32_threads_lose_nothing(dynamodb: Any, table: str) -> None:
+def test_conditional_increments_by_16_threads_lose_nothing(dynamodb: Any, table: str) -> None:
     def increment(_: int) -> Counter[str]:
         results: Counter[str] = Counter()
         while not results["done"]:
@@ -79,10 +79,10 @@ def test_conditional_increments_by_32_threads_lose_nothing(dynamodb: Any, table:
                 results[error.response["Error"]["Code"]] += 1
         return results
 
-    with ThreadPoolExecutor(32) as pool:
-        results: Counter[str] = sum(pool.map(increment, range(32)), Counter[str]())
+    with ThreadPoolExecutor(16) as pool:
+        results: Counter[str] = sum(pool.map(increment, range(16)), Counter[str]())
     item = dynamodb.get_item(TableName=table, Key={"k": {"S": "counter"}})["Item"]
-    assert item["n"]["N"] == str(results["done"]) == "32"
+    assert item["n"]["N"] == str(results["done"]) == "16"
     assert set(results) <= {"done", "ConditionalCheckFailedException"}
 
 

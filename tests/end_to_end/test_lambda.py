@@ -35,12 +35,12 @@ def test_a_function_that_is_killed_at_random_loses_and_doubles_nothing(rig: Rig)
         mapping = EventSourceMapping(
             client, stream, describe(client, stream).arn, invoke, batch_size=100, random=random, habits=HABITS
         )
-        rig.put(2_000)
+        rig.put(1_000)
         while not mapping.drained():
             pass
         first, *_ = rig.cloud.shards()
         rig.cloud.split(first)
-        rig.put(2_000, seed=2, offset_ms=3_600_000)
+        rig.put(1_000, seed=2, offset_ms=3_600_000)
         while not mapping.drained():
             pass
         assert function.invoke({"source": "aws.events", "detail-type": "Scheduled Event"})["shards"] >= 0

@@ -28,6 +28,7 @@ from deploy.observability.generate import TEMPLATE
 from tests.telemetry.test_events import EVENTS
 
 OF_LAMBDA = {"Duration", "Errors", "Invocations", "IteratorAge", "Throttles"}
+_ACTIONS = {"ActionsEnabled", "AlarmActions"}
 METRICS = [
     *(metric for alarm in ALARMS for metric in alarm.metrics.values()),
     *(metric for widget in WIDGETS for metric in widget.metrics.values()),
@@ -102,6 +103,15 @@ def test_the_dashboard_is_json_of_what_is_in_the_template(resources: Any) -> Non
     assert alarms == {name for name, made in resources.items() if made["Type"] == "AWS::CloudWatch::Alarm"}
 
 
+def test_a_function_that_is_not_fed_calls_nobody(resources: Any) -> None:
+    """Its pipeline was handed over to workers: that it is silent is no news."""
+    silent = [alarm.name for alarm in ALARMS if alarm.silence == "breaching"]
+    assert silent == ["SilentAlarm"]
+    for name in silent:
+        enabled = resources[name]["Properties"]["ActionsEnabled"]
+        assert (enabled.tag.value, enabled.value) == ("!Ref", "MappingEnabled")
+
+
 def test_every_alarm_has_a_twin_whose_page_says_what_to_do() -> None:
     assert {alarm.twin for alarm in ALARMS} <= {alert.name for alert in ALERTS_OF_WORKERS}
 
@@ -125,7 +135,7 @@ def test_an_alarm_is_one_that_is_taken(alarm: Any, resources: Any) -> None:
 def _plain(value: Any) -> Any:
     """Return a part of the template with a text in the place of each function."""
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items() if name != "AlarmActions"}
+        return {name: _plain(each) for name, each in value.items() if name not in _ACTIONS}
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if getattr(value, "tag", None) is not None and value.tag.value:

@@ -813,6 +813,7 @@ def test_windows_with_a_filter_of_their_own_may_share_the_limit(groups: int) -> 
         ("shardConsumerDispatchPollIntervalMillis: 99", "must be at least 100: the daemon's loop would spin"),
         ("timeoutInSeconds: 3599", "must be at least 3600: the daemon kills itself when an answer takes longer"),
         ('timeoutInSeconds: "300"', "must be at least 3600"),
+        ("idleTimeBetweenReadsInMillis: 60001", "must be at most 60000: a shard without a read for minutes counts as"),
         ("timeoutinseconds: 300", "is spelled timeoutInSeconds"),
         ("maxrecords: 5", "is spelled maxRecords"),
         ("maxRecords: 0", "the daemon takes 0 for a property that is not set"),
@@ -844,8 +845,16 @@ def test_properties_of_the_daemon_that_cannot_be_set(written: str, message: str)
     assert message in problem.message
 
 
-@pytest.mark.parametrize("written", ["timeoutInSeconds: 3600", 'timeoutInSeconds: "172800"', "maxRecords: 1"])
-def test_numbers_that_are_large_enough_are_taken(written: str) -> None:
+@pytest.mark.parametrize(
+    "written",
+    [
+        "timeoutInSeconds: 3600",
+        'timeoutInSeconds: "172800"',
+        "maxRecords: 1",
+        "idleTimeBetweenReadsInMillis: 60000",
+    ],
+)
+def test_numbers_within_their_bounds_are_taken(written: str) -> None:
     assert problems_of(GOOD + f"worker: {{kcl: {{{written}}}}}\n") == []
 
 

@@ -26,6 +26,7 @@ from tests.random_streams import records
 from tests.runtime.changing import ChangingFamily
 from tests.runtime.test_resharding import ORIGINS
 from tests.runtime.world import STREAM_CREATED_MS
+from tests.seeds import deep_only
 
 FILE = """\
 pipeline: shop
@@ -391,11 +392,17 @@ def test_children_flush_each_their_own_share_of_an_older_parent() -> None:
     family.assert_exact()
 
 
-INLINE_AND_ROWS = [(8192, 10_000), (0, 1)]
-
-
-@pytest.mark.parametrize(("inline_max_bytes", "rows_max"), INLINE_AND_ROWS)
-@pytest.mark.parametrize("shard", ["low", "merged", "split-2"])
+@pytest.mark.parametrize(
+    ("shard", "inline_max_bytes", "rows_max"),
+    [
+        ("low", 0, 1),
+        ("merged", 8192, 10_000),
+        ("split-2", 0, 1),
+        deep_only("low", 8192, 10_000),
+        deep_only("merged", 0, 1),
+        deep_only("split-2", 8192, 10_000),
+    ],
+)
 def test_a_death_at_any_step_of_an_adoption_loses_and_doubles_nothing(
     shard: str, inline_max_bytes: int, rows_max: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

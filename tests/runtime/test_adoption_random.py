@@ -11,11 +11,10 @@ from consumer.core.processor import Processor
 from consumer.runtime import commit, compaction
 from tests.runtime.changing import changing_family
 from tests.runtime.test_resharding import ORIGINS
+from tests.seeds import seeds
 
-SEEDS = 60
 
-
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", seeds(30, deep=30))
 def test_windows_that_come_and_go_lose_and_double_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     _run(seed, monkeypatch)
 

@@ -16,6 +16,7 @@ from consumer.runtime import commit
 from consumer.state.memory import MemoryStore
 from tests.random_streams import records
 from tests.runtime.world import SHARD, FakeDaemon, World, random_pipeline
+from tests.seeds import deep_only
 
 _FILE = """\
 pipeline: closing
@@ -107,7 +108,7 @@ def test_a_checkpoint_in_the_midst_of_a_batch_is_where_the_state_is() -> None:
     assert daemon.checkpoints[-1] == Position.of(world.records[-1])
 
 
-@pytest.mark.parametrize("end", ["shutdown", "end"])
+@pytest.mark.parametrize("end", ["shutdown", deep_only("end")])
 def test_a_death_at_any_step_of_closing_loses_and_doubles_nothing(end: str) -> None:
     world = _everybody(extra=2)
     world.run(FakeDaemon(world, end=end))

@@ -23,6 +23,7 @@ from consumer.state.memory import MemoryStore
 from consumer.testing.fakes import FaultyStore
 from tests.random_streams import records
 from tests.runtime.world import FAILOVER_SECONDS, SHARD, FakeDaemon, World, random_pipeline
+from tests.seeds import deep_only, seeds
 
 SEED = 11
 
@@ -82,8 +83,9 @@ def _steps(end: str, **world_options: int) -> int:
     return len(world.steps)
 
 
-@pytest.mark.parametrize("inline_max_bytes", [8192, 0])
-@pytest.mark.parametrize("end", ["shutdown", "end"])
+@pytest.mark.parametrize(
+    ("end", "inline_max_bytes"), [("shutdown", 0), ("end", 8192), deep_only("shutdown", 8192), deep_only("end", 0)]
+)
 def test_a_death_at_any_step_loses_and_doubles_nothing(
     end: str, inline_max_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +100,7 @@ def test_a_death_at_any_step_loses_and_doubles_nothing(
         _assert_exact(world)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(20, deep=20))
 def test_many_deaths_at_random_steps_lose_and_double_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random = Random(seed)
     monkeypatch.setattr(commit, "INLINE_BYTES_MAX", random.choice([0, 500, 8192]))

@@ -157,7 +157,7 @@ def test_a_parent_without_a_state_leaves_nothing_where_the_file_says_so() -> Non
     account = _account("continue")
     account.open.discard("low")
     _deliver_before(account, "high")
-    account.gone = "high"
+    account.gone, account.unknown = "high", {"high"}
     assert account.container.batch("merged", account.batch("merged", 4)) is None
     assert account.state("merged").parents == ("low",)
     assert [gap["shard"] for gap in account.told("gap_passed")] == ["high"]
@@ -200,6 +200,21 @@ def test_the_first_batch_may_be_older_than_the_application_that_begins_with_it()
     batch = account.batch("low", 4)
     account.leases["low"].records.clear()  # behind the start there is nothing
     assert account.container.batch("low", batch) is None
+
+
+@pytest.mark.parametrize("hours", [1, 3, 30])
+def test_windows_close_by_time_although_it_is_noted_meanwhile_that_nothing_is_unread(hours: int) -> None:
+    account = Account(5, idle_after_ms=hours * 3_600_000, retention_ms=DAY_MS)
+    account.open.add("low")
+    now_ms = account.clock.now_ms()
+    account.leases["low"].records[:] = [
+        msgspec.structs.replace(each, arrival_ms=now_ms) for each in account.leases["low"].records[:6]
+    ]
+    account.invoke("low", account.batch("low", 6))
+    _wait(account, hours - 1)
+    assert not account.told("idle_advanced")
+    _wait(account, 1)
+    assert account.told("idle_advanced")
 
 
 @pytest.fixture

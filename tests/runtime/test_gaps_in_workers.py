@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import Any, Literal
 
 import msgspec
 import pytest
 
-from consumer.records import HashRange, Position
+from consumer.records import HashRange, Position, Record
 from consumer.runtime.surroundings import Retention, Surroundings
 from consumer.sources.reading import Behind
 from consumer.state.base import Claim, ShardState, StateStore
@@ -24,13 +24,20 @@ DAY_MS = 24 * 3_600_000
 OnGap = Literal["refuse", "continue"]
 
 
+def _behind(held: Sequence[Record], position: Position | None) -> Behind:
+    left = [Position.of(each) for each in held]
+    first = next((each for each in left if position is None or each > position), None)
+    return Behind(first, is_whole=position is not None and position in left)
+
+
 class Kept(World):
     """A world whose stream deletes records after a day."""
 
     def __init__(self, on_gap: OnGap = "refuse") -> None:
         pipeline = random_pipeline(11)
         state = dataclasses.replace(pipeline.state, on_gap=on_gap)
-        super().__init__(dataclasses.replace(pipeline, state=state), list(records(Random(11), 30)))
+        hourly = dataclasses.replace(pipeline.worker, kcl=(("idleTimeBetweenReadsInMillis", "3600000"),))
+        super().__init__(dataclasses.replace(pipeline, state=state, worker=hourly), list(records(Random(11), 30)))
         self.records = [msgspec.structs.replace(each, arrival_ms=self.clock.now_ms()) for each in self.records]
         self.looks = 0
 
@@ -39,9 +46,7 @@ class Kept(World):
 
     def behind(self, _: str, position: Position | None, __: HashRange) -> Behind:
         self.looks += 1
-        left = [Position.of(each) for each in self.records]
-        first = next((each for each in left if position is None or each > position), None)
-        return Behind(first, is_whole=position is not None and position in left)
+        return _behind(self.records, position)
 
     def state(self) -> ShardState:
         state = self.memory.items[self.shard].state
@@ -112,6 +117,36 @@ def test_a_shard_that_was_silent_has_no_gap() -> None:
     assert world.state().position == Position.of(coming[-1])
 
 
+def test_one_read_that_says_that_nothing_is_left_may_be_old_news() -> None:
+    """The daemon had read ahead, and the worker was held up for a day."""
+    world = Kept()
+    world.count(8)
+    counted = world.state()
+    daemon = FakeDaemon(world)
+    daemon._script = iter([daemon.initialize(), *daemon.silence(2, seconds=20 * HOUR), {"action": "shutdownRequested"}])
+    world.run(daemon)
+    assert world.state().counted_until_ms == counted.counted_until_ms
+
+
+def test_what_a_child_held_before_its_parents_were_read_is_not_taken_for_counted() -> None:
+    """The parents were closed at once, and read to their ends eleven hours later: the child had records by then."""
+    family = _family("refuse", KeptFamily)
+    began_ms = family.clock.now_ms()
+    for lease in family.leases.values():
+        lease.records = [msgspec.structs.replace(each, arrival_ms=began_ms) for each in lease.records]
+    family.clock.seconds += 11 * HOUR
+    _serve_all(family, {each: ORIGINS[each] for each in _before("merged")})
+    family.turn_to("merged")
+    daemon = FakeDaemon(family)
+    daemon._script = iter([daemon.initialize(), {"action": "shutdownRequested"}])
+    family.run(daemon)
+    family.clock.seconds += 22 * HOUR
+    del family.leases["merged"].records[:5]
+    family.serve("merged")
+    (refused,) = family.told("shard_refused")
+    assert "may have expired before they were counted" in refused["error"]
+
+
 def _silent(daemon: FakeDaemon, hours: int) -> Iterator[dict[str, Any]]:
     yield daemon.initialize()
     yield daemon.batch(daemon.world.records)
@@ -119,10 +154,20 @@ def _silent(daemon: FakeDaemon, hours: int) -> Iterator[dict[str, Any]]:
     yield {"action": "leaseLost"}
 
 
-def _family(on_gap: OnGap) -> Family:
+class KeptFamily(Family):
+    """A family whose stream deletes records after a day."""
+
+    def surroundings(self, store: StateStore | None = None) -> Surroundings:
+        return dataclasses.replace(super().surroundings(store), retention=Retention(DAY_MS, self.behind))
+
+    def behind(self, shard: str, position: Position | None, _: HashRange) -> Behind:
+        return _behind(self.leases[shard].records, position)
+
+
+def _family(on_gap: OnGap, kind: type[Family] = Family) -> Family:
     pipeline = random_pipeline(11)
     state = dataclasses.replace(pipeline.state, on_gap=on_gap)
-    return Family(dataclasses.replace(pipeline, state=state), list(records(Random(11), 60)))
+    return kind(dataclasses.replace(pipeline, state=state), list(records(Random(11), 60)))
 
 
 @pytest.mark.parametrize("on_gap", ["refuse", "continue"])
@@ -161,23 +206,40 @@ def test_an_owner_of_a_parent_that_was_ended_commits_nothing_more() -> None:
     assert len(family.unique_rows()) > 0
 
 
-@pytest.mark.parametrize("on_gap", ["refuse", "continue"])
-def test_a_parent_that_was_never_begun_leaves_nothing_where_the_file_says_so(on_gap: OnGap) -> None:
-    """All its records had expired."""
-    family = _family(on_gap)
+def test_a_parent_that_was_never_begun_is_refused() -> None:
+    family = _family("refuse")
     _serve_all(family, {each: ORIGINS[each] for each in _before("high")})
     family.serve("merged", end="lost")
-    if on_gap == "refuse":
-        assert "but high has no state" in family.log.getvalue()
-        assert family.memory.items["merged"] == Claim(1, None)
-        return
-    assert family.state("merged").parents == ("low",)
+    assert "but high has no state" in family.log.getvalue()
+    assert family.memory.items["merged"] == Claim(1, None)
+
+
+def test_a_parent_that_was_never_begun_ends_as_it_begins_where_the_file_says_so() -> None:
+    """Who began it later would give rows of the child another content."""
+    family = _family("continue")
+    _serve_all(family, {each: ORIGINS[each] for each in _before("high")})
+    family.serve("merged", end="lost")
+    assert family.state("merged").parents == ("low", "high")
     (gap,) = family.told("gap_passed")
     assert (gap["shard"], gap["counted_to"], gap["goes_on"]) == ("high", None, None)
+    family.serve("high")
+    assert family.leases["high"].ended
+    assert family.memory.items["high"].retired or family.state("high").position is None
 
 
-def test_a_child_all_of_whose_parents_were_never_begun_begins_empty() -> None:
+def test_what_a_parent_that_was_never_begun_had_to_inherit_is_not_lost() -> None:
+    """It was silent, and its lease went amiss."""
     family = _family("continue")
+    family.leases["merged"].records.clear()
+    _serve_all(family, {each: ORIGINS[each] for each in (*_before("merged"), "split-1", "split-2")})
+    family.assert_exact()
+    assert [gap["shard"] for gap in family.told("gap_passed")] == ["merged"]
+
+
+def test_of_parents_that_the_stream_knows_no_more_a_child_inherits_nothing() -> None:
+    """All their records had expired."""
+    family = _family("continue")
+    family.unknown = {"low", "high"}
     family.serve("merged", end="lost")
     assert family.state("merged").parents == ()
     assert [gap["shard"] for gap in family.told("gap_passed")] == ["low", "high"]

@@ -21,6 +21,7 @@ from consumer.sources.multilang import ProcessRecords
 from consumer.state.memory import MemoryStore
 from tests.random_streams import START_MS, records
 from tests.runtime.world import SHARD, Died, FakeDaemon, World, random_pipeline
+from tests.seeds import deep_only, seeds
 
 GAP_SECONDS_MAX = 11.0
 NOTHING = ProcessRecords([], 0)
@@ -317,7 +318,7 @@ def _idle_world(seed: int, count: int = 50) -> World:
     return world
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, deep_only(2), deep_only(3)])
 def test_a_death_at_any_step_keeps_decisions_and_records_exact(seed: int) -> None:
     world = _idle_world(seed, 30)
     world.run()
@@ -330,7 +331,7 @@ def test_a_death_at_any_step_keeps_decisions_and_records_exact(seed: int) -> Non
         world.assert_exact()
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(20, deep=20))
 def test_many_deaths_keep_decisions_and_records_exact(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random = Random(seed)
     options = Processor.__init__.__kwdefaults__

@@ -22,6 +22,7 @@ from consumer.state.memory import MemoryStore
 from tests.random_streams import records
 from tests.runtime.test_resharding import GENERATIONS, ORIGINS, Family
 from tests.runtime.world import Died, random_pipeline
+from tests.seeds import deep_only
 
 TIMEOUT_MS = 60_000
 
@@ -143,7 +144,7 @@ def test_the_rows_are_those_of_the_recount_however_records_are_delivered(
     assert account.unique_rows()
 
 
-@pytest.mark.parametrize("shard", ["high", "merged", "split-2"])
+@pytest.mark.parametrize("shard", ["high", "merged", deep_only("split-2")])
 def test_a_death_at_any_step_of_an_invocation_loses_and_doubles_nothing(shard: str) -> None:
     undisturbed = Account(11)
     _deliver_before(undisturbed, shard)

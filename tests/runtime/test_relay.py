@@ -20,6 +20,7 @@ import pytest
 from consumer.errors import DaemonError
 from consumer.runtime import relay
 from consumer.runtime.listener import PIPE_BYTES, RelayListener
+from consumer.sources.multilang import Lines
 
 DEADLINE_SECONDS = 30
 RELAY = Path(relay.__file__)
@@ -29,7 +30,7 @@ class Worker:
     """A listener whose shards do what a test says, and what it reported."""
 
     def __init__(self, directory: Path) -> None:
-        self.behaviour: Callable[[BinaryIO, BinaryIO], None] = echo
+        self.behaviour: Callable[[Lines, BinaryIO], None] = echo
         self.failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         self.rejected: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.threads: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
@@ -42,18 +43,18 @@ class Worker:
             on_reject=self.rejected.put,
         )
 
-    def _shard(self, lines: BinaryIO, output: BinaryIO) -> None:
+    def _shard(self, lines: Lines, output: BinaryIO) -> None:
         self.threads.put(threading.current_thread())
         self.behaviour(lines, output)
 
 
-def echo(lines: BinaryIO, output: BinaryIO) -> None:
-    for line in lines:
+def echo(lines: Lines, output: BinaryIO) -> None:
+    while line := lines.readline():
         output.write(line)
         output.flush()
 
 
-def read_one_line(lines: BinaryIO, _output: BinaryIO) -> None:
+def read_one_line(lines: Lines, _output: BinaryIO) -> None:
     lines.readline()
 
 
@@ -151,7 +152,7 @@ def test_the_relay_ends_when_the_daemon_is_gone_though_the_shard_is_stuck(
 ) -> None:
     freed = threading.Event()
 
-    def get_stuck(_lines: BinaryIO, _output: BinaryIO) -> None:
+    def get_stuck(_lines: Lines, _output: BinaryIO) -> None:
         freed.wait(DEADLINE_SECONDS)
 
     worker.behaviour = get_stuck
@@ -217,7 +218,7 @@ def test_an_exception_of_a_shard_is_reported_before_the_daemon_hears_of_it(
 ) -> None:
     error = ValueError("not foreseen")
 
-    def fail(lines: BinaryIO, output: BinaryIO) -> None:
+    def fail(lines: Lines, output: BinaryIO) -> None:
         output.write(b"half an answer")
         lines.readline()
         raise error
@@ -230,8 +231,9 @@ def test_an_exception_of_a_shard_is_reported_before_the_daemon_hears_of_it(
 
 
 def test_a_daemon_that_died_before_the_answer_is_no_failure_of_its_own(worker: Worker, start_relay: StartRelay) -> None:
-    def answer_late(lines: BinaryIO, output: BinaryIO) -> None:
-        lines.read()
+    def answer_late(lines: Lines, output: BinaryIO) -> None:
+        while lines.readline():
+            pass
         output.write(b"too late\n")
 
     worker.behaviour = answer_late

@@ -6,20 +6,25 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
+from typing import BinaryIO, cast
 
 import pytest
 
 from consumer.core.processor import Processor
+from consumer.errors import RetryableError, UnknownShardError
 from consumer.pipeline.definitions import window_hash
 from consumer.pipeline.model import Pipeline
 from consumer.records import HashRange, Position, Record, hash_key
 from consumer.runtime import commit, compaction, tidying
+from consumer.runtime.shard import ShardRunner
 from consumer.runtime.surroundings import ShardOrigin
 from consumer.state.base import Application, Claim, ShardState, is_orphan
-from consumer.state.memory import MemoryStore
+from consumer.state.memory import Memory, MemoryStore
+from consumer.telemetry.shards import Batch
 from consumer.testing.reference import ReferenceShard, reference_lineage
 from tests.random_streams import records
 from tests.runtime.world import STREAM_CREATED_MS, Died, FakeDaemon, World, random_pipeline
+from tests.seeds import deep_only, seeds
 
 HALF, QUARTER, ALL = 2**127, 2**126, 2**128
 ORIGINS = {
@@ -56,6 +61,8 @@ class Family(World):
         self.application = Application(0, 0, ("low", "high"), self.program.definitions, STREAM_CREATED_MS)
         self.memory.application = self.application
         self.dies_before: str | None = None
+        self.unknown: set[str] = set()
+        """Shards that the stream does not know any more."""
         self.turn_to("low")
 
     def step(self, name: str) -> None:
@@ -70,6 +77,8 @@ class Family(World):
         self.records, self.checkpoint, self.ended = lease.records, lease.checkpoint, lease.ended
 
     def origin(self, shard: str) -> ShardOrigin:
+        if shard in self.unknown:
+            raise UnknownShardError(f"no shard {shard}")
         return ORIGINS[shard]
 
     def children(self, parent: str) -> dict[str, HashRange]:
@@ -128,7 +137,7 @@ def _serve_all(family: Family, shards: Mapping[str, ShardOrigin] = ORIGINS) -> N
             family.serve(shard)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(30, deep=30))
 def test_the_rows_of_a_family_are_those_of_the_recount(seed: int) -> None:
     family = _family(seed, 90)
     _serve_all(family)
@@ -136,8 +145,17 @@ def test_the_rows_of_a_family_are_those_of_the_recount(seed: int) -> None:
     assert family.unique_rows()
 
 
-@pytest.mark.parametrize("inline_max_bytes", [8192, 0])
-@pytest.mark.parametrize("shard", ["high", "merged", "split-2"])
+@pytest.mark.parametrize(
+    ("shard", "inline_max_bytes"),
+    [
+        ("high", 8192),
+        ("merged", 0),
+        ("split-2", 8192),
+        deep_only("high", 0),
+        deep_only("merged", 8192),
+        deep_only("split-2", 0),
+    ],
+)
 def test_a_death_at_any_step_loses_and_doubles_nothing(
     shard: str, inline_max_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,7 +178,7 @@ def _before(shard: str) -> list[str]:
     return list(ORIGINS)[: list(ORIGINS).index(shard)]
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", seeds(20, deep=20))
 def test_deaths_everywhere_lose_and_double_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random = Random(seed)
     monkeypatch.setattr(commit, "INLINE_BYTES_MAX", random.choice([0, 500, 8192]))
@@ -294,6 +312,43 @@ def test_a_shard_that_came_from_nowhere_is_refused() -> None:
     family.serve("high")
     assert "has no parents and was not there" in family.log.getvalue()
     assert not family.leases["high"].ended
+
+
+def test_of_a_parent_whose_state_could_not_be_read_at_first_nothing_is_told_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would count as a shard that is stuck, minutes later, and end the worker."""
+    family = _family(7)
+    _serve_all(family, {each: ORIGINS[each] for each in _before("merged")})
+    family.turn_to("merged")
+    around = family.surroundings(_Throttled(family.memory))
+    daemon = FakeDaemon(family)
+    daemon._script = iter([daemon.initialize(), daemon.batch([]), daemon.batch([])])
+    held: list[set[str]] = []
+    batch = around.telemetry.batch
+
+    def told(shard: str, each: Batch) -> None:
+        batch(shard, each)
+        held.append({*around.telemetry.health.report().shards, *around.telemetry.facts.shards()})
+
+    monkeypatch.setattr(around.telemetry, "batch", told)  # looked at while the child is at work
+    ShardRunner(around, failover_seconds=10).run(cast("BinaryIO", daemon), cast("BinaryIO", daemon))
+    assert '"commit_retry"' in family.log.getvalue()
+    assert held == [{"merged"}, {"merged"}]
+
+
+class _Throttled(MemoryStore):
+    """A store that is throttled at the first look at a parent."""
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__(memory)
+        self._throttled = {"low"}
+
+    def read(self, shard: str) -> Claim | None:
+        if shard in self._throttled:
+            self._throttled.remove(shard)
+            raise RetryableError("too many calls")
+        return super().read(shard)
 
 
 def test_objects_of_crashed_owners_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:

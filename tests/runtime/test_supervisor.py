@@ -32,6 +32,7 @@ from consumer.runtime.private_directory import remove_stale_directories
 from consumer.runtime.supervisor import Daemon, DaemonExit
 from consumer.sources import leases
 from consumer.sources.kinesis import roots
+from consumer.sources.multilang import Lines
 
 DEADLINE_SECONDS = 60
 NO_JARS = Jars("0", "0", (), ())
@@ -57,8 +58,8 @@ class Run:
             on_log=lambda *entry: self.logged.put(entry),
         )
 
-    def _shard(self, lines: BinaryIO, output: BinaryIO) -> None:
-        for line in lines:
+    def _shard(self, lines: Lines, output: BinaryIO) -> None:
+        while line := bytes(lines.readline()):
             self.messages.put(line.strip())
             self.on_message(line.strip())
             output.write(b"ok\n")
@@ -219,7 +220,7 @@ def test_what_a_shard_raises_kills_the_daemon_and_is_raised_by_wait(start: Start
 def test_a_shard_that_was_cut_off_by_the_daemon_s_end_does_not_hide_it(start: Start) -> None:
     run = start(serve=True, exit=1)
 
-    def shard(lines: BinaryIO, output: BinaryIO) -> None:
+    def shard(lines: Lines, output: BinaryIO) -> None:
         lines.readline()
         output.write(b"ok\n")
         output.flush()
@@ -460,8 +461,8 @@ class RealRun:
     def __exit__(self, *_: object) -> None:
         self.daemon.__exit__(None, None, None)
 
-    def _shard(self, lines: BinaryIO, output: BinaryIO) -> None:
-        for line in lines:
+    def _shard(self, lines: Lines, output: BinaryIO) -> None:
+        while line := bytes(lines.readline()):
             message = json.loads(line)
             if message["action"] != "processRecords":
                 self.actions.append(message["action"])

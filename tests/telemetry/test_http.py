@@ -61,6 +61,17 @@ def get_json(server: MonitoringServer, path: str) -> tuple[int, Any]:
     return status, json.loads(body)
 
 
+def test_no_name_is_looked_up_to_serve(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that does not answer would hold up the start."""
+
+    def unreachable(*_: object) -> str:
+        raise AssertionError("a name was looked up")
+
+    monkeypatch.setattr(socket, "getfqdn", unreachable)
+    with serve(told, host="0.0.0.0") as server:  # noqa: S104 - as in a container
+        assert get(server, "/healthz")[0] == 200
+
+
 def test_metrics_are_prometheus_text(told: Told, server: MonitoringServer) -> None:
     told.telemetry.daemon_started(pid=7, java_version="25")
     status, headers, body = get(server, "/metrics?name=ignored")

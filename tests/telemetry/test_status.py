@@ -192,6 +192,17 @@ def test_a_sink_fails_until_it_takes_a_row(told: Told) -> None:
     assert kinds(told) == []
 
 
+def test_a_sink_that_nobody_tries_any_more_does_not_fail_for_ever(told: Told) -> None:
+    """The shard went to another worker while it failed, and there is no other row for it here."""
+    told.telemetry.delivery(SHARDS[0]).retry(SINK, "throttled", 2, 0.5)
+    told.clock.seconds += 299
+    assert kinds(told) == [("sink_failing", None)]
+    told.clock.seconds += 1
+    (sink,) = told.status().sinks
+    assert (sink.taking_rows, sink.failing_for_seconds, sink.last_failure_reason) == (True, None, "throttled")
+    assert kinds(told) == []
+
+
 def test_the_newest_commits_and_those_that_went_wrong_are_kept(told: Told) -> None:
     error = RetryableError("throttled")
     told.telemetry.commit_retry(shard=SHARDS[0], step="snapshot", error=error, wait_seconds=0.5)
@@ -281,6 +292,14 @@ def test_recent_forgets_by_time_and_keeps_no_more_than_it_must() -> None:
     assert recent.total(995, 10) == 2
     assert recent.total(1_010, 30) == 2
     assert recent.total(9_999, 30) == 0
+
+
+def test_recent_is_not_what_lies_ahead_of_a_clock_that_was_put_back() -> None:
+    recent = Recent(bucket_ms=10, buckets=5)
+    for now_ms in (1_000, 1_010, 500, 510):
+        recent.add(1, now_ms)
+    assert recent.total(510, 100) == 2
+    assert recent.total(1_010, 100) == 2, "put on again"
 
 
 @pytest.mark.parametrize("told", ["info"], indirect=True)

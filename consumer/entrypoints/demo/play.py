@@ -125,6 +125,7 @@ class Play:
         names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
         self._screen.running(
             {
+                "status page": self._plan.metrics_url.removesuffix("metrics"),
                 "metrics": self._plan.metrics_url,
                 "AWS": "export " + " ".join(f"{name}={environ[name]}" for name in names),
                 "results": f"aws s3 ls --recursive s3://{RESULTS_BUCKET}/",

@@ -72,6 +72,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- if not (kindIs "string" .Values.pipeline) -}}
 {{- fail "pipeline must be text: --set-file pipeline=FILE, or `pipeline: |` and the file behind it. Helm sorts the keys of a map, and `let` and `select` go by their order" -}}
 {{- end -}}
+{{- if and .Values.pipeline (not (contains ":" .Values.pipeline)) -}}
+{{- fail (printf "pipeline is %q, which is no pipeline file. `--set-file pipeline=FILE` takes what the file holds, `--set` only its name" (trunc 80 .Values.pipeline)) -}}
+{{- end -}}
 {{- $pipeline := fromYaml .Values.pipeline -}}
 {{- if hasKey $pipeline "Error" -}}
 {{- fail (printf "pipeline is no YAML: %s; `streamgauge check FILE` says more" $pipeline.Error) -}}
