@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help audit install demo test deep deep-tests simulate crash-points chaos fuzz mutants search lambda-demo lambda-zip lint bench bench-cold-start bench-commit bench-core bench-memory bench-recovery chart-test observability observability-test clean cluster-test dist docs terraform-check terraform-validate workflows-check lock screenshots image image-test up down
+.PHONY: help audit install demo test deep deep-tests simulate crash-points chaos fuzz mutants search lambda-demo lambda-zip lint bench bench-cold-start bench-commit bench-core bench-global bench-memory bench-recovery chart-test observability observability-test clean cluster-test dist docs terraform-check terraform-validate workflows-check lock screenshots image image-test up down
 
 help: ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -79,6 +79,9 @@ bench-commit: $(STAMP) ## measure commits and restores by what is held and what 
 
 bench-recovery: $(STAMP) ## measure how long shards stand still when workers are killed, leave or start again
 	$(BIN)/python -m bench.recovery $(ARGS)
+
+bench-global: $(STAMP) ## count what global windows ask of DynamoDB, and how late their rows are
+	$(BIN)/python -m bench.global_windows $(ARGS)
 
 bench-memory: $(STAMP) ## measure memory, pauses and limits of the core
 	$(BIN)/python -m bench.memory $(ARGS)

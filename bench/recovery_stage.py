@@ -18,9 +18,9 @@ from bench.measure import family_of
 from bench.variants import PIPELINE, free_port
 from consumer.entrypoints.demo.clients import client
 from consumer.entrypoints.demo.cloud import Cloud, environment_for
-from consumer.entrypoints.demo.lineage import count_family, families
+from consumer.entrypoints.demo.lineage import count_stream
 from consumer.entrypoints.demo.processes import Child, Children, DemoError, wait_until
-from consumer.entrypoints.demo.recount import recount
+from consumer.entrypoints.demo.recount import are_combined, recount
 from consumer.environment import environment
 from consumer.pipeline.load import load
 from consumer.records import Position
@@ -254,16 +254,14 @@ class Stage:
         self._producer.terminate()
         wait_until(lambda: self._producer.status is not None, "the end of the load", seconds_max=SECONDS_MAX)
         wait_until(self._drained, "everything to be counted", seconds_max=SECONDS_MAX)
-        stops_s = [self.stop(worker) for worker in self.workers if worker.process.status is None]
-        counted = recount(
-            self.cloud.pipeline,
-            [
-                one.expected
-                for family in families(self.cloud.shards())
-                for one in count_family(self.cloud.pipeline, family, 0, self.cloud.records)
-            ],
-            self.cloud.delivered(),
+        everything = count_stream(self.cloud.pipeline, self.cloud.shards(), 0, self.cloud.records)
+        wait_until(
+            lambda: are_combined(self.cloud.pipeline, everything, self.cloud.delivered()),
+            "global windows to be combined",
+            seconds_max=SECONDS_MAX,
         )
+        stops_s = [self.stop(worker) for worker in self.workers if worker.process.status is None]
+        counted = recount(self.cloud.pipeline, everything, self.cloud.delivered())
         if not counted.is_right:
             raise DemoError(f"rows are missing or wrong: {counted}")
         rows = counted.results.expected + counted.late.expected + counted.dead_letters.expected

@@ -180,7 +180,7 @@ def _add_explain(commands: _Commands) -> None:
     command.add_argument("window", metavar="WINDOW", help="the window's name")
     command.add_argument("key", nargs="?", metavar="KEY", help="the group: VALUE, column=VALUE,... or a JSON list")
     command.add_argument("--at", metavar="TIME", help="a time in the window (default: that of its newest event)")
-    command.add_argument("--shard", metavar="SHARD", help="one part of a partial window alone: its name, or number")
+    command.add_argument("--shard", metavar="SHARD", help="one part of a partial or global window: name or number")
     command.add_argument(
         "--late-for", default="10m", metavar="DURATION", help="how long to look for late events (%(default)s)"
     )

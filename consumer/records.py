@@ -9,6 +9,8 @@ import msgspec
 
 LATE = ":late"
 DEAD_LETTER = ":dead_letter"
+CONTRIBUTION = ":contribution"
+"""Not for a sink: a part of a global window, to be combined with those of other shards (core/contributions.py)."""
 
 
 class Record(
@@ -67,7 +69,7 @@ def hash_key(partition_key: str) -> int:
 class Row(NamedTuple):
     """A finished row: one JSON object without a line end.
 
-    `output` is the name of the window the row is a result of, or LATE, or DEAD_LETTER.
+    `output` is the name of the window the row is a result of, or LATE, or DEAD_LETTER; CONTRIBUTION is no row yet.
     """
 
     output: str

@@ -9,7 +9,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-for _module in ("sink_conformance", "store_conformance", "store_harness", "store_objects", "store_upkeep"):
+for _module in (
+    "sink_conformance",
+    "store_conformance",
+    "store_global",
+    "store_harness",
+    "store_objects",
+    "store_upkeep",
+):
     pytest.register_assert_rewrite(f"consumer.testing.{_module}")
 
 settings.register_profile("gate", derandomize=True, deadline=None)

@@ -9,7 +9,7 @@ from random import Random
 from consumer.pipeline.model import Limits, Name, Pipeline, Source, Type, Window
 from consumer.records import HashRange, Record, hash_key
 from consumer.testing.reference import ReferenceShard
-from tests.random_pipelines import VALUES, PipelineMaker, step_ms
+from tests.random_pipelines import VALUES, PipelineMaker, step_ms, with_global_windows
 from tests.random_streams import Item, Stream, start_ms
 
 EVERYTHING = HashRange(0, 2**128 - 1)
@@ -20,8 +20,11 @@ _NUMBER = Name("i", Type.INT, nullable=False)
 Key = str | int
 
 
-def pipeline(random: Random) -> Pipeline:
-    """Return a random pipeline, most of whose windows are aligned; some have a partition key that is a number."""
+def pipeline(random: Random, *, combines: bool = False) -> Pipeline:
+    """Return a random pipeline, most of whose windows are aligned; some have a partition key that is a number.
+
+    With `combines`, most are made global.
+    """
     made = PipelineMaker(random, formats=True).pipeline()
     key = _NUMBER if random.random() < 0.2 else _USER
     windows = tuple(
@@ -29,7 +32,8 @@ def pipeline(random: Random) -> Pipeline:
         for window in made.windows
     )
     events = replace(made.events, max_future_ms=random.choice([None, None, made.events.max_future_ms]))
-    return replace(made, source=Source("stream", key.name, "trim_horizon"), windows=windows, events=events)
+    made = replace(made, source=Source("stream", key.name, "trim_horizon"), windows=windows, events=events)
+    return with_global_windows(random, made) if combines else made
 
 
 def _not_keyed(window: Window, key: Name) -> Window:

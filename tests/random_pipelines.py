@@ -137,13 +137,17 @@ def zone_of(pipeline: Pipeline) -> str | None:
 
 
 class PipelineMaker:
-    """Makes one random pipeline. `formats`: of any format and compression, not JSON with plain fields alone."""
+    """Makes one random pipeline.
 
-    def __init__(self, random: Random, *, formats: bool = False) -> None:
+    `formats`: of any format and compression, not JSON with plain fields alone. `combines`: some windows are global.
+    """
+
+    def __init__(self, random: Random, *, formats: bool = False, combines: bool = False) -> None:
         self._random = random
         self._scope = [Name(name, of, nullable) for name, of, nullable in TYPES]
         self._zone = random.choice(ZONES) if random.random() < 0.15 else None
         self._formats = formats
+        self._combines = combines
 
     def expression(self, of: Type, depth: int) -> Expression:
         """Return a well-typed expression, typed as the parser types it."""
@@ -182,7 +186,7 @@ class PipelineMaker:
         pick = self._random.choice
         lets = tuple(self._let(number) for number in range(self._random.randrange(3)))
         windows = tuple(self._window(number) for number in range(self._random.randint(windows_min, windows_max)))
-        return Pipeline(
+        made = Pipeline(
             name="random",
             source=Source("stream", "user", "trim_horizon"),
             lets=lets,
@@ -196,6 +200,7 @@ class PipelineMaker:
             limits=self._limits(windows),
             worker=Worker("random", None, 9102, "keep", ()),
         )
+        return with_global_windows(self._random, made) if self._combines else made
 
     def _let(self, number: int) -> Let:
         of = self._random.choice([STRING, INT, FLOAT, BOOL])
@@ -307,6 +312,42 @@ class PipelineMaker:
 
 def _groups_of_event(window: Window) -> int:
     return -(-window.kind.size_ms // window.kind.every_ms) if isinstance(window.kind, Sliding) else 1
+
+
+def with_global_windows(random: Random, pipeline: Pipeline) -> Pipeline:
+    """Return the pipeline with most of its windows made global, of few groups, and a limit that rejects."""
+    windows = tuple(
+        _global(random, window, pipeline) if random.random() < 0.8 else window for window in pipeline.windows
+    )
+    groups = max(pipeline.limits.groups, sum(_groups_of_event(window) for window in windows))
+    return replace(pipeline, windows=windows, limits=Limits(groups, "reject"))
+
+
+def _global(random: Random, window: Window, pipeline: Pipeline) -> Window:
+    """Return the window as a global one; a session or stagger becomes tumbling or sliding."""
+    step = step_ms(pipeline)
+    kind: Kind = window.kind
+    if not isinstance(kind, Tumbling | Sliding):
+        kinds: list[Kind] = [Tumbling(60 * step, 7 * step), Sliding(20 * step, 7 * step)]
+        kind = random.choice(kinds)
+    others = [name for name in window.by if name.name != pipeline.source.partition_key]
+    flag = Name("b", BOOL, nullable=True)
+    return replace(
+        window,
+        kind=kind,
+        by=tuple(random.choice([[], [], [flag], others])),
+        select=tuple(_never_rejecting(column) for column in window.select),
+        aligned=False,
+        where=random.choice([None, None, window.where]),
+        emit="final",
+        buckets=random.choice([1, 1, 2, 7]),
+    )
+
+
+def _never_rejecting(column: Aggregate) -> Aggregate:
+    if "reject" not in column.parameters:
+        return column
+    return replace(column, parameters=(column.parameters[0], "approximate"))
 
 
 def as_written(pipeline: Pipeline) -> Pipeline:

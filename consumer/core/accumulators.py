@@ -118,6 +118,11 @@ class Accumulators:
         for slot in reversed(self.slots):
             slot.merge(emit)
 
+    def emit_combine(self, emit: Emitter) -> None:
+        """Write the lines that add the group `later`, of another shard, to the group `group`."""
+        for slot in reversed(self.slots):
+            slot.combine(emit)
+
     def refusals(self) -> list[ExactSet]:
         """Return the slots that may refuse an event."""
         return [slot for slot in self.slots if isinstance(slot, ExactSet)]

@@ -81,6 +81,10 @@ class Slot:
         """Write the lines that add `later`."""
         raise NotImplementedError
 
+    def combine(self, emit: Emitter) -> None:
+        """Write the lines that add `later`, a group of another shard: of equal events that of `group` is the first."""
+        self.merge(emit)
+
     def value(self, values: Sequence[str]) -> str:
         """Return the source of the guard's value."""
         assert self.guard is not None
@@ -287,6 +291,11 @@ class Last(First):
     displaces = ">="
     merge_order = ">"
 
+    def combine(self, emit: Emitter) -> None:
+        """Take the later group's event unless it comes before."""
+        with emit.block(f"if {self.later}_ms >= {self.group}_ms:"):
+            emit.line(f"{self._of('group')} = {self._of('later')}")
+
 
 @dataclass(frozen=True)
 class MinBy(Slot):
@@ -330,6 +339,12 @@ class MinBy(Slot):
         better = f"{mine} is None or {theirs} {self.order} {mine}"
         earlier = f"{theirs} == {mine} and {self.later}_ordinal < {self.group}_ordinal"
         with emit.block(f"if {theirs} is not None and ({better} or {earlier}):"):
+            emit.line(f"{self._of('group')} = {self._of('later')}")
+
+    def combine(self, emit: Emitter) -> None:
+        """Take the later group's event if it is better."""
+        mine, theirs = f"{self.group}_key", f"{self.later}_key"
+        with emit.block(f"if {theirs} is not None and ({mine} is None or {theirs} {self.order} {mine}):"):
             emit.line(f"{self._of('group')} = {self._of('later')}")
 
     def _of(self, group: str) -> str:

@@ -46,17 +46,20 @@ _BIG = 1
 class WindowProgram:
     """The generated functions of one window. Windows of one `hash` are the same window, in whatever program.
 
-    `row_id` takes the core, the key, the window's start, revision, part, `late_at_ms` (see ids.py), and the origin: the
-    shard whose events the group holds. `row` takes the origin, the id, the key, the group, the window's start and end,
-    the revision, whether it is final, and the members that not all rows have.
+    `row_id` takes the generation, the key, the window's start, revision, part, `late_at_ms` (see ids.py), and the
+    origin: the shard whose events the group holds. `row` takes the origin, the id, the key, the group, the window's
+    start and end, the revision, whether it is final, and the members that not all rows have. `combine` adds a group of
+    another shard to a group; None where the window is not global. `incarnation`: see definitions.py.
     """
 
     window: Window
     hash: str
     keep: Keep
     shape: Shape
-    row_id: Callable[[Core, Key, int, int, int | None, int | None, str], str]
+    row_id: Callable[[int, Key, int, int, int | None, int | None, str], str]
     row: Callable[[str, str, Key, Group, int, int, int, bool, dict[str, Any]], Row]
+    combine: Callable[[Group, Group], None] | None
+    incarnation: int
 
     def open(self, room: Room) -> Windows:
         """Return a shard's windows, none open yet."""
@@ -81,6 +84,30 @@ class WindowProgram:
             case Stagger():
                 return StaggerWindows(kind.size_ms, self.keep, self.shape, room, evicts=evicts)
 
+    def next_due_ms(self, watermark_ms: int) -> int:
+        """Return the lowest watermark above this one at which a window is dropped, whether there are events or not."""
+        kind = self.window.kind
+        time_ms = watermark_ms - self.window.allowed_lateness_ms + 1
+        match kind:
+            case Tumbling():
+                end_ms = _calendar(kind).bounds(time_ms)[1]
+            case Sliding():
+                end_ms = time_ms - (time_ms - kind.size_ms) % kind.every_ms + kind.every_ms
+            case _:
+                raise AssertionError(kind)
+        return end_ms - 1 + self.window.allowed_lateness_ms
+
+    @property
+    def step_ms(self) -> int:
+        """Return from one window's start to the next one's; with a timezone, the usual."""
+        kind = self.window.kind
+        return kind.every_ms if isinstance(kind, Sliding) else kind.size_ms if isinstance(kind, Tumbling) else 0
+
+    def combined_row(self, generation: int, key: Key, group: Group, start_ms: int, end_ms: int) -> Row:
+        """Return the row of a group of a global window, of all shards together: the only one there is."""
+        row_id = self.row_id(generation, key, start_ms, 0, None, None, "")
+        return self.row("", row_id, key, group, start_ms, end_ms, 0, True, {})
+
 
 def _calendar(kind: Tumbling) -> Calendar:
     if kind.timezone is None:
@@ -102,6 +129,22 @@ class Program:
     windows: tuple[WindowProgram, ...]
     apply: Apply
     above_floors: Callable[[], Apply]
+
+    @property
+    def combined(self) -> tuple[int, ...]:
+        """Return the numbers of the global windows."""
+        return tuple(number for number, each in enumerate(self.windows) if each.window.combined)
+
+    def passes_combined(self, before_ms: int | None, watermark_ms: int | None) -> bool:
+        """Tell whether a global window is due by a watermark, with or without events, that was not by the one before.
+
+        None is the watermark of a shard that has seen nothing.
+        """
+        if watermark_ms is None or not self.combined:
+            return False
+        if before_ms is None:
+            return True
+        return any(self.windows[number].next_due_ms(before_ms) <= watermark_ms for number in self.combined)
 
 
 def compile_pipeline(pipeline: Pipeline, *, keys_required: bool = True, incarnations: Incarnations = _NONE) -> Program:
@@ -144,7 +187,10 @@ def compile_pipeline(pipeline: Pipeline, *, keys_required: bool = True, incarnat
         apply: Apply = made["apply_above_floors"]
         return apply
 
-    windows = tuple(_window_program(pipeline, number, hashes[number], made) for number in range(len(pipeline.windows)))
+    windows = tuple(
+        _window_program(pipeline, number, hashes[number], incarnations.get(window.name, 0), made)
+        for number, window in enumerate(pipeline.windows)
+    )
     definitions = definitions_hash(pipeline, incarnations)
     return Program(pipeline, definitions, source, windows, made["apply"], above_floors)
 
@@ -158,7 +204,9 @@ def _execute(name: str, emit: Emitter, namespace: dict[str, Any]) -> str:
     return source
 
 
-def _window_program(pipeline: Pipeline, number: int, hash_: str, made: dict[str, Any]) -> WindowProgram:
+def _window_program(
+    pipeline: Pipeline, number: int, hash_: str, incarnation: int, made: dict[str, Any]
+) -> WindowProgram:
     window = pipeline.windows[number]
     single = len(window.by) == 1
     shape = Shape(
@@ -180,6 +228,8 @@ def _window_program(pipeline: Pipeline, number: int, hash_: str, made: dict[str,
         shape=shape,
         row_id=made[f"row_id{number}"],
         row=made[f"row{number}"],
+        combine=made.get(f"combine{number}"),
+        incarnation=incarnation,
     )
 
 

@@ -19,11 +19,14 @@ class GroupCode:
         self._keys = [f"k{place}" for place in range(len(self._window.by))]
         self._kept = kept_attributes(self._window, evicts=pipeline.limits.policy == "emit_early")
         self._in_panes = not isinstance(self._window.kind, Session | Stagger)
+        self._is_partial = not (self._window.aligned or self._window.combined)
 
     def emit(self, emit: Emitter) -> None:
         """Write everything."""
         self._class(emit)
         self._merge(emit)
+        if self._window.combined:
+            self._combine(emit)
         self._row_id(emit)
         self._row(emit)
         self._pack(emit)
@@ -59,17 +62,23 @@ class GroupCode:
             self._accumulators.emit_merge(emit)
         emit.line("")
 
+    def _combine(self, emit: Emitter) -> None:
+        with emit.block(f"def combine{self._number}(group, later):"):
+            emit.line(f'"""Add a group of {self._window.name} of another shard."""')
+            self._accumulators.emit_combine(emit)
+        emit.line("")
+
     def _unpacking(self) -> str:
         """Return the target that a key is unpacked into."""
         return self._keys[0] if len(self._keys) == 1 else f"({''.join(f'{name}, ' for name in self._keys)})"
 
     def _row_id(self, emit: Emitter) -> None:
         key = f"({''.join(f'{name}, ' for name in self._keys)})"
-        origin = "None" if self._window.aligned else "origin"
-        with emit.block(f"def row_id{self._number}(core, key, start_ms, revision, part, late_at_ms, origin):"):
+        origin = "origin" if self._is_partial else "None"
+        with emit.block(f"def row_id{self._number}(generation, key, start_ms, revision, part, late_at_ms, origin):"):
             if self._keys:
                 emit.line(f"{self._unpacking()} = key")
-            arguments = f"{self._pipeline.name!r}, core.generation, {self._hash!r}, {key}, start_ms, revision, part"
+            arguments = f"{self._pipeline.name!r}, generation, {self._hash!r}, {key}, start_ms, revision, part"
             emit.line(f"return result_id({arguments}, {origin}, late_at_ms)")
         emit.line("")
 
@@ -92,7 +101,7 @@ class GroupCode:
                 emit.line("'revision': revision,")
                 emit.line("'final': final,")
                 emit.line("**extra,")
-                if not window.aligned:
+                if self._is_partial:
                     emit.line("'shard': origin,")
                     emit.line("'partial': True,")
             emit.line("}))")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import msgspec
 
 from consumer.core import snapshot
 from consumer.core.compile import Program, WindowProgram
+from consumer.core.contributions import contributed
 from consumer.core.counts import Counts, count
 from consumer.core.faults import Fault
 from consumer.core.ids import dead_letter_id, late_id
@@ -174,13 +176,29 @@ class Core:
         rows_max = self._rows_max
         for number, origin, _, windows in holdings:
             if windows.due_ms() <= watermark_ms:
-                closed = windows.close(watermark_ms, rows_max)
-                for due in closed:
-                    self._row(number, due, origin, final=self._is_final(number, due, watermark_ms))
-                rows_max -= len(closed)
-                if not rows_max:
+                if self._program.windows[number].window.combined:
+                    closed = self._contribute(number, origin, windows, watermark_ms, rows_max)
+                else:
+                    closed = self._give_rows(number, origin, windows, watermark_ms, rows_max)
+                rows_max -= closed
+                if rows_max <= 0:
                     break
-        return rows_max
+        return max(rows_max, 0)
+
+    def _give_rows(self, number: int, origin: str, windows: Windows, watermark_ms: int, rows_max: int) -> int:
+        closed = windows.close(watermark_ms, rows_max)
+        for due in closed:
+            self._row(number, due, origin, final=self._is_final(number, due, watermark_ms))
+        return len(closed)
+
+    def _contribute(self, number: int, origin: str, windows: Windows, watermark_ms: int, rows_max: int) -> int:
+        """Turn what is due of a global window into contributions, one window after the other, each of them whole."""
+        program, closed = self._program.windows[number], 0
+        while windows.due_ms() <= watermark_ms and closed < rows_max:
+            dues = windows.close(windows.due_ms(), sys.maxsize)
+            self.rows += contributed(program, self.generation, origin, dues)
+            closed += len(dues)
+        return closed
 
     def _let_go_of_empty(self) -> None:
         if self.inherited:
@@ -219,7 +237,7 @@ class Core:
         """Add the row of a group that holds events of the shard `origin`."""
         program = self._program.windows[number]
         late_at_ms = due.group.late_at_ms if isinstance(program.window.kind, Session) else None
-        row_id = program.row_id(self, due.key, due.start_ms, due.revision, due.part, late_at_ms, origin)
+        row_id = program.row_id(self.generation, due.key, due.start_ms, due.revision, due.part, late_at_ms, origin)
         extra: dict[str, Any] = {}
         if program.keep.updates and not isinstance(program.window.kind, Sliding):
             self._count_revision(program, due, row_id, extra)

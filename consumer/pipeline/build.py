@@ -68,6 +68,7 @@ def _fields(events: EventsPart) -> tuple[model.Field, ...]:
 
 
 def _window(name: str, window: WindowPart, file: PipelineFile, meaning: Meaning) -> model.Window:
+    combined = window.combine is True
     return model.Window(
         name=name,
         kind=_kind(window),
@@ -76,7 +77,8 @@ def _window(name: str, window: WindowPart, file: PipelineFile, meaning: Meaning)
         aligned=file.source.partition_key is not None and file.source.partition_key in window.by,
         where=meaning.window_wheres.get(name),
         allowed_lateness_ms=window.allowed_lateness,
-        emit=window.emit,
+        emit="final" if combined else window.emit,
+        buckets=window.buckets if combined else None,
     )
 
 

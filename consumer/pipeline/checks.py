@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from consumer.pipeline import tree
 from consumer.pipeline.problems import Path, ProblemList
 from consumer.pipeline.rules import PROBLEM, found
-from consumer.pipeline.schema import EXAMPLES, LATER_KEYS, MISPLACED_KEYS, PipelineFile
+from consumer.pipeline.schema import EXAMPLES, MISPLACED_KEYS, PipelineFile
 from consumer.pipeline.wording import closest
 
 _NAMED_BY_USERS = (
@@ -108,9 +108,6 @@ def _remedy(type_: str, path: Path, value: object) -> str:
 
 
 def _unknown_key_message(path: Path) -> str:
-    later = LATER_KEYS.get(_pattern(path))
-    if later is not None:
-        return f"is not supported yet: {later}"
     misplaced = MISPLACED_KEYS.get(_pattern(path))
     if misplaced is not None:
         return f"is not a known key here: {misplaced}"

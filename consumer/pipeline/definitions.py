@@ -129,6 +129,7 @@ def _window(window: Window) -> dict[str, Any]:
         "window_where": _optional_text(window.where),
         "allowed_lateness_ms": window.allowed_lateness_ms,
         "emit": window.emit,
+        **({} if window.buckets is None else {"buckets": window.buckets}),
     }
 
 

@@ -27,6 +27,11 @@ def window_names(text: str) -> list[str]:
     return [window["window"] for window in json.loads(text)["windows"]]
 
 
+def global_window_names(text: str) -> list[str]:
+    """Return the names of those that are global."""
+    return [window["window"] for window in json.loads(text)["windows"] if "buckets" in window]
+
+
 class WindowChanges(NamedTuple):
     """Names of windows, in the order of their files."""
 
@@ -77,6 +82,7 @@ def _windows(old: Sequence[Any], new: Sequence[Any]) -> Iterator[str]:
 def _window(place: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     for key, (name, show) in _OF_WINDOW.items():
         yield from _plain(f"{place}{name}", old[key], new[key], show)
+    yield from _plain(f"{place}.combine", old.get("buckets"), new.get("buckets"), _combine)
     yield from _named(f"{place}.select", _by_name(old["select"]), _by_name(new["select"]), _aggregate)
 
 
@@ -118,6 +124,10 @@ def _optional(value: str | None) -> str:
 def _field(rest: Sequence[Any]) -> str:
     type_, nullable, path, unit = rest
     return f"{type_}{'?' if nullable else ''} at {format_path(tuple(path))}, unit {unit}"
+
+
+def _combine(buckets: int | None) -> str:
+    return "not true" if buckets is None else f"true, buckets: {buckets}"
 
 
 def _expression(rest: Sequence[Any]) -> str:

@@ -28,16 +28,17 @@ def explain_window(pipeline: Pipeline, window: Window) -> list[str]:
         *table((column.name, aggregate_to_text(column), _result_in_words(column)) for column in window.select),
         *_remarks(window),
         _alignment(pipeline, window),
-        _closing(pipeline.events, window),
+        *(_completion(pipeline, window) if window.combined else (_closing(pipeline.events, window),)),
         *_revisions(window),
         _memory(window),
     ]
 
 
 def window_in_brief(window: Window) -> str:
-    """Return a window's kind and groups in a few words: `tumbling 1m by country, a part for each shard`."""
+    """Return a window's kind and groups in a few words: `tumbling 1m by country, over all shards`."""
     groups = f" by {', '.join(column.name for column in window.by)}" if window.by else ""
-    return f"{_kind_in_brief(window.kind)}{groups}{'' if window.aligned else ', a part for each shard'}"
+    whole = ", over all shards" if window.combined else "" if window.aligned else ", a part for each shard"
+    return f"{_kind_in_brief(window.kind)}{groups}{whole}"
 
 
 def _kind_in_brief(kind: Kind) -> str:
@@ -122,7 +123,7 @@ def _what(window: Window) -> str:
 
 
 def _groups(window: Window) -> str:
-    parts = [*(column.name for column in window.by), *(() if window.aligned else ("shard",))]
+    parts = [*(column.name for column in window.by), *(() if window.aligned or window.combined else ("shard",))]
     *others, last = [_what(window), *parts]
     each = f"each {', '.join(others)} and {last}" if others else f"each {last}"
     row = "One row" if _gives_one_row(window) else "Rows"
@@ -160,14 +161,56 @@ def _alignment(pipeline: Pipeline, window: Window) -> str:
         if key
         else "source.partition_key is not given, so events of one group may lie in several shards"
     )
+    if window.combined:
+        return (
+            f"Global: {why}. Each shard reduces its own part, and the parts are put together, so each row is exact and "
+            "final, over all shards."
+        )
     return (
         f"Partial: {why}. Each shard gives a row of its own, marked `partial: true` with the name of the shard; "
         "put them together where they are read."
     )
 
 
-def _closing(events: Events, window: Window) -> str:
-    what = _what(window)
+def _completion(pipeline: Pipeline, window: Window) -> list[str]:
+    """Return when the rows of a global window come, and what they cost."""
+    interval_ms = pipeline.state.commit_interval_ms
+    silent = (
+        " No clock moves a watermark (idle_after is never), so a shard without events holds back all rows."
+        if pipeline.events.idle_after_ms is None
+        else ""
+    )
+    kept = (
+        f" That is with the {duration_in_words(window.allowed_lateness_ms)} of allowed lateness, in which events still "
+        "count."
+        if window.allowed_lateness_ms
+        else ""
+    )
+    closing = (
+        f"A shard closes its part of a window when {_end_of_part(pipeline.events, window)}.{kept} What comes for it "
+        "after that is late, in that shard. The rows come when all shards have closed theirs, within three commit "
+        f"intervals ({duration_in_words(3 * interval_ms)}) of the last one: a shard that is behind holds them back, "
+        f"and a metric names it.{silent}"
+    )
+    return [closing, _cost(window)]
+
+
+_DAY_MS = 86_400_000
+
+
+def _cost(window: Window) -> str:
+    assert window.buckets is not None
+    assert isinstance(window.kind, Tumbling | Sliding)
+    every_ms = window.kind.every_ms if isinstance(window.kind, Sliding) else window.kind.size_ms
+    items = max(1, _DAY_MS // every_ms) * window.buckets
+    buckets = "one bucket" if window.buckets == 1 else f"{window.buckets} buckets"
+    return (
+        f"The parts meet in the table, in {buckets}: for each window a shard writes one item for each bucket that it "
+        f"has groups in (more above 300 KB), so at most some {items:,} a day, and each is read once."
+    )
+
+
+def _end_of_part(events: Events, window: Window) -> str:
     wait_ms = events.out_of_orderness_ms + (window.allowed_lateness_ms if window.emit == "final" else 0)
     # The rule is `window_end - 1 <= watermark`, in milliseconds.
     past = (
@@ -176,7 +219,13 @@ def _closing(events: Events, window: Window) -> str:
         else "at its end or past it (to be exact, in its last millisecond)"
     )
     silent = "" if events.idle_after_ms is None else ", or when the shard falls silent (see Time)"
-    closes = f"A {what} closes when an event of its shard is {past}{silent}."
+    whose = "an event of that shard" if window.combined else "an event of its shard"
+    return f"{whose} is {past}{silent}"
+
+
+def _closing(events: Events, window: Window) -> str:
+    what = _what(window)
+    closes = f"A {what} closes when {_end_of_part(events, window)}."
     if not window.allowed_lateness_ms:
         return f"{closes} What comes for it after that is late."
     if window.emit == "final":
@@ -210,4 +259,6 @@ def _memory(window: Window) -> str:
     usual, most = memory_per_group(window), memory_per_group_at_most(window)
     each = f"each open {_what(window)}{' and group' if window.by and not isinstance(window.kind, Session) else ''}"
     full = "" if most == usual else f", up to {size_in_words(most)} when all it keeps is full"
+    if window.combined:
+        each += " of a shard, and as much for each of a bucket while its parts are put together"
     return f"Memory: about {size_in_words(usual)} for {each}{full}; texts longer than 30 characters take more."

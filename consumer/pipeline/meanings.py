@@ -54,8 +54,10 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "stagger": "Windows of one length, each of which begins with an event.",
         "by": "Fields or lets; there is a row for each combination of their values.",
         "where": "Filters further, for this window only.",
-        "combine": "`false` for a window whose groups are spread over shards: each shard gives a row of its own, "
-        "marked partial.",
+        "combine": "Of a window whose groups are spread over shards: `true` puts the shards' parts together, one final "
+        "row over all of them (tumbling and sliding windows); `false` gives a row for each shard, marked partial.",
+        "buckets": "Into how many buckets the groups of a window with `combine: true` are spread to be put together: "
+        "up to so many shards share that work.",
         "select": "The columns of a row, each one aggregate.",
         "allowed_lateness": "How long after its end a window still takes events.",
         "emit": "A row when the window ends and one for each later event, or one row when the lateness has run out.",

@@ -193,6 +193,7 @@ class Window:
     """`by` names fields or lets, in the order of the result's columns.
 
     `aligned`: `by` contains the stream's partition key, so one shard holds a whole group. Otherwise the window is
+    global, if it has `buckets`: the shards' parts are combined, bucket by bucket, into one final row a group; or else
     partial: each shard emits its own part. `where` filters further, for this window only.
     `allowed_lateness_ms`: how long after its end by the watermark a window is kept. `emit` says whether it gives a
     row when it ends and one for every late event (updates), or only one, when the lateness has run out (final).
@@ -206,6 +207,12 @@ class Window:
     where: Expression | None = None
     allowed_lateness_ms: int = 0
     emit: OneOf["updates", "final"] = "updates"
+    buckets: int | None = None
+
+    @property
+    def combined(self) -> bool:
+        """Tell whether it is global."""
+        return self.buckets is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ def _window(written: Mapping[str, Any], scope: _Scope) -> Window:
         where=_condition(written["window_where"], scope),
         allowed_lateness_ms=written["allowed_lateness_ms"],
         emit=written["emit"],
+        buckets=written.get("buckets"),
     )
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
@@ -135,16 +134,13 @@ class Int(Rule):
 
 @dataclass(frozen=True)
 class Choice(Rule):
-    """One of a few words. `later` names words that are to come, each with what to write instead."""
+    """One of a few words."""
 
     words: tuple[str, ...]
-    later: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def check(self, value: Any) -> Any:  # noqa: D102 - see Rule
         if isinstance(value, str) and value in self.words:
             return value
-        if isinstance(value, str) and value in self.later:
-            raise problem(f"`{value}` is not supported yet: {self.later[value]}")
         allowed = f"one of {', '.join(self.words)}" if len(self.words) > 1 else f"`{self.words[0]}` in this version"
         meant = suggestion(value.lower(), self.words) if isinstance(value, str) else ""
         raise problem(f"must be {allowed}, and is {found(value)}{meant}")
@@ -153,8 +149,8 @@ class Choice(Rule):
         return {"anyOf": [{"enum": list(self.words)}, {"type": "string", "pattern": VARIABLE}]}
 
 
-class Combine(Rule):
-    """True or false; that only false is supported yet depends on more than this value, so the loader says it."""
+class Boolean(Rule):
+    """True or false."""
 
     def check(self, value: Any) -> Any:  # noqa: D102 - see Rule
         if not isinstance(value, bool):
@@ -162,7 +158,7 @@ class Combine(Rule):
         return value
 
     def json_schema(self) -> dict[str, Any]:  # noqa: D102 - see Rule
-        return {"const": False}
+        return {"type": "boolean"}
 
 
 class Offset(Duration):

@@ -1,7 +1,6 @@
 """The shape of the pipeline file: keys, types, defaults and limits of single values, all in this one place.
 
-What concerns several values at once (names that must exist, alignment) is `load`'s. What a later version brings is
-refused by name here, each with what to write instead.
+What concerns several values at once (names that must exist, alignment) is `load`'s.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from consumer.pipeline.field_rules import Column, FieldPath, FieldType
 from consumer.pipeline.meanings import describe
 from consumer.pipeline.rules import (
+    Boolean,
     Choice,
-    Combine,
     Duration,
     ExpressionText,
     Int,
@@ -33,6 +32,9 @@ PIPELINE_NAME = r"[a-z0-9-]{1,48}"
 APPLICATION_NAME = r"[a-zA-Z0-9_.-]{3,230}"
 """Of the lease table, to whose name the daemon appends up to 20 characters for tables of its own."""
 KCL_NAME = r"[A-Za-z][A-Za-z0-9.]{0,127}"
+
+BUCKETS_MAX = 256
+"""Of a global window: each is an item of the table for each shard and window."""
 
 _SECOND_MS = 1_000
 _MINUTE_MS = 60 * _SECOND_MS
@@ -213,7 +215,8 @@ class WindowPart(Part):
     stagger: StaggerPart | None = _optional()
     by: Names = Field(default=[])
     where: Expression | None = _optional()
-    combine: Annotated[bool | None, Combine()] = _optional()
+    combine: Annotated[bool | None, Boolean()] = _optional()
+    buckets: Annotated[int, Int(1, BUCKETS_MAX)] = default(1)
     select: Annotated[
         dict[str, Expression],
         Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": f"^{NAME}$"}}),
@@ -333,11 +336,6 @@ class PipelineFile(Part):
     limits: LimitsPart = Field(default=LimitsPart())
     worker: WorkerPart = Field(default=WorkerPart())
 
-
-LATER_KEYS = {
-    "windows.*.buckets": "leave it out; it belongs to `combine: true`, which is not supported yet either",
-}
-"""Keys that this version refuses by name, each with what to write instead."""
 
 _IN_TUMBLING = "write it in the window's kind, `tumbling: {size: 1d, offset: 6h, timezone: Europe/Berlin}`"
 _OF_THE_SHARD = "it holds for a whole shard: write it in `events`"

@@ -16,6 +16,7 @@ from consumer.pipeline import model, tree
 from consumer.pipeline.aggregates import parse_aggregate
 from consumer.pipeline.expressions import RESERVED_WORDS, UnresolvedNameError, parse_expression
 from consumer.pipeline.field_checks import check_fields
+from consumer.pipeline.global_checks import can_be_global, check_combine, check_no_buckets, check_policy
 from consumer.pipeline.inspection import Inspection
 from consumer.pipeline.kcl import check_property, check_value
 from consumer.pipeline.problems import Path, ProblemList
@@ -100,6 +101,7 @@ class _Checker:
         for name, path in self._file.keys(("windows",)):
             self._window(name, path)
         check_limits(self._file)
+        check_policy(self._file)
         check_sinks(self._file)
         self._tables()
         self._removed_windows()
@@ -202,7 +204,7 @@ class _Checker:
             self.meaning.window_wheres[name] = where
         columns = self._by((*path, "by"))
         self._select((*path, "select"), name, columns)
-        self._alignment(path)
+        self._alignment(path, name)
 
     def _by(self, path: Path) -> set[str]:
         """Check the columns of the group, and return their names."""
@@ -235,25 +237,26 @@ class _Checker:
                 if "reject" in aggregate.parameters and self._file.has((*path[:-1], "sliding")):
                     self._file.refuse(place, _REJECT_IN_SLIDING)
 
-    def _alignment(self, path: Path) -> None:
+    def _alignment(self, path: Path, name: str) -> None:
         """Hold a window to what its `by` says: aligned windows have nothing to combine, the others must choose."""
         aligned = self._is_aligned(path)
         place = (*path, "combine")
-        if aligned and self._file.has(place):
+        if aligned:
+            self._nothing_to_combine(path)
+        elif self._file.has(place):
+            check_combine(self._file, path, self.meaning.columns[name])
+        elif aligned is False and place not in self._file.explained:
+            self._file.refuse(path, self._why_choose(path), at_key=True)
+
+    def _nothing_to_combine(self, path: Path) -> None:
+        if self._file.has((*path, "combine")):
             key = self._file.at("source", "partition_key")
             self._file.refuse(
-                place,
+                (*path, "combine"),
                 f"`by` holds the partition key `{key}`, so one shard sees all events of a group and there is "
                 "nothing to combine: leave `combine` out",
             )
-        elif self._file.at(*place) is True:
-            self._file.refuse(
-                place,
-                "is not supported yet: write `combine: false`, which gives one row a shard, marked partial, and put "
-                "the rows together where they are read",
-            )
-        elif aligned is False and not self._file.has(place) and place not in self._file.explained:
-            self._file.refuse(path, self._why_choose(), at_key=True)
+        check_no_buckets(self._file, path, "leave it out")
 
     def _is_aligned(self, path: Path) -> bool | None:
         """Tell whether `by` contains the partition key; None if the file does not let us know."""
@@ -269,7 +272,7 @@ class _Checker:
             return None
         return isinstance(key, str) and key in columns
 
-    def _why_choose(self) -> str:
+    def _why_choose(self, path: Path) -> str:
         key = self._file.at("source", "partition_key")
         if key is None:
             why, other = (
@@ -278,10 +281,10 @@ class _Checker:
             )
         else:
             why, other = f"`by` lacks the partition key `{shorten(key)}`", f"add {shorten(key)} to `by`"
+        combined = "`combine: true` for one row over all shards, " if can_be_global(self._file, path) else ""
         return (
-            f"{why}, so events of one group lie in several shards and no shard sees all of them: write "
-            f"`combine: false` for one row a shard, marked partial; or {other}, so that one shard holds the whole "
-            "group (`combine: true`, one row over all shards, is not supported yet)"
+            f"{why}, so events of one group lie in several shards and no shard sees all of them: write {combined}"
+            f"`combine: false` for one row a shard, marked partial; or {other}, so that one shard holds the whole group"
         )
 
     # State, worker

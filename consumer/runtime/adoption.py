@@ -1,7 +1,8 @@
 """A pipeline whose definitions have changed meets old state: which changes are adopted, and who decides.
 
 1. Windows may be added and removed. What becomes of what is open of a removed one must be told, by name, in the file
-   (`state.removed_windows`): flush or drop. Everything else that differs is refused, whatever is told.
+   (`state.removed_windows`): flush or drop; of a global one only drop, as what its shards have open could not be
+   combined any more. Everything else that differs is refused, whatever is told.
 2. A worker adopts at its start, by one conditional update of the application item, before it takes any shard. The item
    then says all that anybody needs to carry an old state over: the definitions before, their windows' incarnations, and
    what was told of the removed ones. What is told later, or in another worker's file, does not count.
@@ -14,14 +15,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from consumer.core.compile import Program, compile_pipeline
 from consumer.errors import RefusedError
 from consumer.pipeline.definitions import definitions_hash, definitions_text
-from consumer.pipeline.differences import differences, window_changes, window_names
+from consumer.pipeline.differences import differences, global_window_names, window_changes, window_names
 from consumer.pipeline.model import Pipeline
 from consumer.pipeline.recall import recalled
 from consumer.state.base import Application, Definitions, RemovedWindow
@@ -83,17 +84,36 @@ def adopted(stored: Application, pipeline: Pipeline) -> Application:
 def _removed(stored: Application, pipeline: Pipeline, names: Sequence[str]) -> list[RemovedWindow]:
     """Return what is told of the windows that are removed; RefusedError if it is not told of each."""
     told, incarnations = dict(pipeline.state.removed_windows), dict(stored.incarnations)
+    combined = global_window_names(stored.meaning)
     untold = [name for name in names if name not in told]
     if untold:
-        windows = ", ".join(f"windows.{name}" for name in untold)
-        lines = ", ".join(f"{name}: flush" for name in untold)
+        possible = {name: "drop" if name in combined else "flush" for name in untold}
         raise RefusedError(
-            f"{windows}: no longer in the file of pipeline {pipeline.name}, and its state may hold what is open of "
-            f"{'them' if len(untold) > 1 else 'it'}. Say in the file what becomes of that: "
-            f"`state: {{removed_windows: {{{lines}}}}}` emits it as it is, at once; `drop` in the place of `flush` "
-            f"throws it away. Or {_OTHER_WAYS}"
+            f"{_windows(untold)}: no longer in the file of pipeline {pipeline.name}, and its state may hold what is "
+            f"open of {'them' if len(untold) > 1 else 'it'}. Say in the file what becomes of that: "
+            f"{_to_tell(possible)}. Or {_OTHER_WAYS}"
+        )
+    flushed = [name for name in names if name in combined and told[name] == "flush"]
+    if flushed:
+        raise RefusedError(
+            f"{_windows(flushed)}: global, and no longer in the file of pipeline {pipeline.name}: what its shards have "
+            "open could not be combined any more, and a part of it is no result. Have it thrown away: "
+            f"{_to_tell(dict.fromkeys(flushed, 'drop'))}. Or {_OTHER_WAYS}"
         )
     return [RemovedWindow(name, incarnations.get(name, 0), told[name]) for name in names]
+
+
+def _windows(names: Sequence[str]) -> str:
+    return ", ".join(f"windows.{name}" for name in names)
+
+
+def _to_tell(removals: Mapping[str, str]) -> str:
+    """Return what to write of removed windows, and what it does."""
+    lines = ", ".join(f"{name}: {removal}" for name, removal in removals.items())
+    written = f"`state: {{removed_windows: {{{lines}}}}}`"
+    if "flush" not in removals.values():
+        return f"{written} throws it away"
+    return f"{written} emits it as it is, at once; `drop` in the place of `flush` throws it away"
 
 
 def _bounded(earlier: Sequence[Definitions]) -> list[Definitions]:

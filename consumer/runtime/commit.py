@@ -11,9 +11,8 @@ later one can commit: each claims by adding 1 to the epoch, and every commit is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from enum import Enum
 from functools import partial
 
 from consumer.core.processor import Outcome, Processor
@@ -22,8 +21,11 @@ from consumer.records import HashRange, Position, Record, Row
 from consumer.runtime import gaps
 from consumer.runtime.carrying import carried_over, left_to
 from consumer.runtime.compaction import Compaction
+from consumer.runtime.global_part import GlobalPart, awaited_ms
 from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.ledger import LedgerKeeper
+from consumer.runtime.mode import Checkpoint, Mode
+from consumer.runtime.sending import send
 from consumer.runtime.surroundings import ShardOrigin, Surroundings, check_application
 from consumer.runtime.tidying import Tidying
 from consumer.state.base import FORMAT_VERSION, INLINE_BYTES_MAX, Entry, FenceRefusedError, ShardState, latest_ms
@@ -33,22 +35,6 @@ SMALL_STATE_GROUPS = 1000
 PENDING_BYTES_MAX = 8 * 1024 * 1024
 DIRTY_GROUPS_MAX = 200_000
 """Rows and changed groups beyond these are committed at once: they would make too large an entry."""
-
-
-class Mode(Enum):
-    """What an owner may do. Only an ACTIVE one processes; the others answer the daemon and nothing else."""
-
-    ACTIVE = "active"
-    FROZEN = "frozen"
-    """The shard ended and everything was sent: its end may be checkpointed."""
-    PARKED = "parked"
-    """INIT refused the shard; a person is needed."""
-    SILENT = "silent"
-    """Another owner has the state, or the worker stops while a sink is down."""
-
-
-Checkpoint = Callable[[Position], bool]
-"""Checkpoints at the source; False means that it did not work now and must be tried again later."""
 
 
 class ShardOwner:
@@ -70,6 +56,7 @@ class ShardOwner:
         self._parents: tuple[str, ...] = ()
         self._tidying = Tidying(around, shard, ())
         self._ledger = LedgerKeeper(around, shard)
+        self._global = GlobalPart(around, shard)
         self._compaction = Compaction(around, shard, lambda: self.mode is Mode.ACTIVE)
         self._pending: list[Row] = []
         self._pending_since: float | None = None
@@ -143,8 +130,7 @@ class ShardOwner:
         gaps.check_begins(self.shard, checkpoint)
         # Only a beginning needs the stream's word: a shard that has a state may be gone from the stream.
         self._origin = self._retrying("load", lambda: self._around.lineage.origin(self.shard))
-        program, range_ = self._around.program, self._origin.hash_range
-        rows: list[Row] = []
+        program, range_, rows = self._around.program, self._origin.hash_range, list[Row]()
         self._processor = Processor(program, self.shard, self._generation, hash_range=range_)
         if self.shard not in self._around.application.roots:
             gaps.check_has_parents(self.shard, self._origin)
@@ -169,10 +155,12 @@ class ShardOwner:
 
     def _commit_at_init(self, rows: Sequence[Row]) -> None:
         """Make a commit, and send the rows of windows that were removed: a later commit records that."""
+        rows = self._global.stamped(list(rows))
         self._write_commit(rows, ended=False)
         if rows:
-            self._send(rows)
+            send(self._around, self.shard, rows)
             self._unacknowledged = True
+        self._tell()
 
     def close_ended(self, *, heir: str) -> bool:
         """Restore the state of an ended shard for a child, when all its rows have been sent.
@@ -204,6 +192,7 @@ class ShardOwner:
             return False
         outbox = self._restore(state, None)
         if not outbox:
+            self._tell(ended=True)
             return True
         claim = self._retrying("claim", partial(self._around.store.claim, self.shard))
         if claim.state is None or claim.state.commit_no != state.commit_no:
@@ -214,7 +203,9 @@ class ShardOwner:
 
     def _restore(self, state: ShardState, checkpoint: Position | None) -> Sequence[Row]:
         gaps.check_state(self._around, self.shard, state, checkpoint)
-        entries = [state.inline] if state.inline is not None else [self._read(e) for e in state.manifest]
+        get = self._around.store.get_object
+        entries = [self._retrying("load", partial(get, entry)) for entry in state.manifest]
+        entries = entries if state.inline is None else [state.inline]
         if hashlib.sha256(entries[-1]).hexdigest() != state.sha256:
             raise CorruptStateError(f"the snapshot of {self.shard} does not match the hash in its state item")
         range_ = HashRange(*map(int, state.hash_range))
@@ -233,14 +224,12 @@ class ShardOwner:
         self.mode = Mode.ACTIVE
         return outbox
 
-    def _read(self, entry: Entry) -> bytes:
-        return self._retrying("load", lambda: self._around.store.get_object(entry))
-
     def _resend(self, outbox: Sequence[Row], *, ended: bool) -> None:
         if outbox:
-            self._send(outbox)
+            send(self._around, self.shard, outbox)
             self._around.telemetry.outbox_resent(shard=self.shard, rows=len(outbox))
             self._unacknowledged = True
+        self._tell(ended=ended)
         if ended:
             # 6. An ended state is frozen: its outbox is sent and acknowledged, and nothing else.
             if outbox:
@@ -269,16 +258,19 @@ class ShardOwner:
         """Decide that the shard is idle (rule 8), and close what may be closed at once; None if it is left undecided.
 
         The decision counts from the next commit on, which holds it, as the watermark, together with the rows that come
-        of it: until then nothing is sent, and who restores the state before it decides anew. Without an open window no
-        decision is taken: nobody waits for a row, all that a watermark could do is to make a straggler late, and an
-        idle shard would commit for ever.
+        of it: until then nothing is sent, and who restores the state before it decides anew. Without an open window,
+        and if no other shard waits for this one to go on, no decision is taken: nobody waits for a row, all that a
+        watermark could do is to make a straggler late, and an idle shard would commit for ever.
         """
         assert self.mode is Mode.ACTIVE
         self._ledger.look()  # for decisions before this one: perhaps nothing is left that would lead to a commit
         processor, before_ms = self._processor, self._processor.watermark_ms
-        if not self._open_count():
+        now_ms, waited_ms = self._around.clock.now_ms(), awaited_ms(self._around, before_ms)
+        if waited_ms is None and not self._open_count():
             return None
-        outcome = processor.idle(self._around.clock.now_ms())
+        if waited_ms is not None and not processor.idle_closes(now_ms):
+            now_ms = waited_ms + self._around.program.pipeline.events.out_of_orderness_ms
+        outcome = processor.idle(now_ms)
         if processor.watermark_ms is None or processor.watermark_ms == before_ms:
             return None  # the events are ahead of the clock
         self._changed = True
@@ -288,6 +280,18 @@ class ShardOwner:
             shard=self.shard, watermark_ms=processor.watermark_ms, position=processor.position
         )
         return outcome
+
+    def idle_closes(self) -> bool:
+        """Tell whether an idle decision now would close something, or lets others do so: a no is certain."""
+        closes = self._processor.idle_closes(self._around.clock.now_ms())
+        return closes or awaited_ms(self._around, self._processor.watermark_ms) is not None
+
+    def combine(self) -> bool:
+        """Put rows of complete global windows, this shard's to combine, into the next commit; False: not yet all."""
+        rows, moved, done = self._global.combine(self._processor, self.hash_range)
+        self._changed |= moved
+        self._keep(rows)
+        return done
 
     def caught_up(self, at_ms: int) -> None:
         """Hear that all that had arrived at an instant was given to this owner; now and then a commit says so."""
@@ -300,7 +304,7 @@ class ShardOwner:
             return
         if self._pending_since is None:
             self._pending_since = self._around.clock.monotonic()
-        self._pending += rows
+        self._pending += (rows := self._global.stamped(rows))
         self._pending_bytes += sum(len(row.data) for row in rows)
 
     @property
@@ -346,7 +350,7 @@ class ShardOwner:
         # 4. Send; only rows that failed are tried again.
         if outbox:
             started = self._around.clock.monotonic()
-            self._send(outbox)
+            send(self._around, self.shard, outbox)
             self._unacknowledged = True
             now = self._around.clock.monotonic()
             self._around.telemetry.delivered(
@@ -356,6 +360,7 @@ class ShardOwner:
                 seconds=now - started,
                 emit_delay_seconds=now - (started if since is None else since),
             )
+        self._tell(ended=ended)
         # 5. The source's checkpoint may lag the state, never lead it, nor what this lease was given.
         position = self._processor.position
         if not ended and position is not None and self._delivered is not None:
@@ -386,6 +391,7 @@ class ShardOwner:
         # 1. Freeze: everything since the last commit, and the rows to be sent, become one entry.
         base = not self._manifest or (not was_ended and self._base_is_due())
         changed_groups = self._processor.dirty_groups()
+        self._global.note(self._processor)
         with STATE_HEAP.paused():
             data = self._processor.freeze(outbox, base=base)
         # 2. Write it under a name nobody else can have. Older entries that were merged since are taken up as one.
@@ -488,12 +494,7 @@ class ShardOwner:
         seen_epoch = 0 if claim is None else claim.epoch
         raise FencedError(f"{self.shard} has another owner", epoch=self._epoch, seen_epoch=seen_epoch)
 
-    def _send(self, rows: Sequence[Row]) -> None:
-        around = self._around
-        around.router.send(
-            rows,
-            pause=around.pause,
-            observer=around.telemetry.delivery(self.shard),
-            random=around.clock.random,
-            clock=around.clock.monotonic,
-        )
+    def _tell(self, *, ended: bool = False) -> None:
+        """Tell other shards how far this one is, after all that its last commit holds was sent."""
+        told_by = {"epoch": self._epoch, "commit_no": self._commit_no}
+        self._global.tell(self._processor, self.hash_range, self._parents, **told_by, ended=ended)

@@ -20,12 +20,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, Protocol
 
+from consumer.core.combining import buckets
 from consumer.errors import FencedError, RefusedError, RetryableError
 from consumer.records import HashRange, Position, Record
-from consumer.runtime.commit import Mode, ShardOwner
+from consumer.runtime.commit import ShardOwner
 from consumer.runtime.gaps import check_expired, end_early, is_to_be_noted, may_have_expired, meet_gap
+from consumer.runtime.global_part import awaited_ms
 from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.misrouting import MisroutingWatch
+from consumer.runtime.mode import Mode
 from consumer.runtime.retry import StoppedError
 from consumer.runtime.surroundings import ShardOrigin, Surroundings
 from consumer.runtime.warm import WarmOwners
@@ -76,6 +79,7 @@ class Invocations:
         self._stream = stream
         self._budget = budget
         self._warm = WarmOwners(around.clock.now_ms)
+        self._combined_ms: dict[str, int | None] = {}
 
     def close(self) -> None:
         """Forget what is in memory."""
@@ -112,6 +116,7 @@ class Invocations:
                 self._check_end(owner, records[-1])
                 return None
             again = self._process(owner, records)
+            owner.combine()
             owner.finish(_no_checkpoint)
             self._warm.keep(owner)
             is_kept = True
@@ -313,7 +318,23 @@ class Invocations:
             self._send_outbox(shard)
             return True
         closes = self._closes_by_time(state)
-        return (closes or self._is_long_silent(state)) and self._let_time_pass(shard, state, closes=closes)
+        acted = (closes or self._is_long_silent(state)) and self._let_time_pass(shard, state, closes=closes)
+        return acted or (not state.ended and self._combine(shard, _hash_range(state)))
+
+    def _combine(self, shard: str, hash_range: HashRange) -> bool:
+        """Combine the buckets of a shard of which no batch comes, if something is complete since the last time here."""
+        watermark_ms, before_ms = self._around.view.look(self._around).watermark_ms, self._combined_ms.get(shard)
+        program = self._around.program
+        if not program.passes_combined(before_ms, watermark_ms) or not buckets(program, hash_range):
+            return False
+        with self._visiting(shard) as owner:
+            if owner.mode is not Mode.ACTIVE:
+                return False
+            done = owner.combine()
+            owner.finish(_no_checkpoint)
+        if done:
+            self._combined_ms[shard] = watermark_ms
+        return True
 
     def _is_quiet(self, state: ShardState) -> bool:
         """Tell whether every invocation that may have been at work at the last commit is over."""
@@ -331,10 +352,11 @@ class Invocations:
         """Tell whether time would close a window, and nothing was counted for `idle_after`."""
         events = self._around.program.pipeline.events
         now_ms = self._around.clock.now_ms()
-        if state.ended or events.idle_after_ms is None or state.due_ms is None:
+        if state.ended or events.idle_after_ms is None or now_ms - _silent_since_ms(state) < events.idle_after_ms:
             return False
-        idle_ms = now_ms - _silent_since_ms(state)
-        return idle_ms >= events.idle_after_ms and now_ms - events.out_of_orderness_ms >= state.due_ms
+        if state.due_ms is not None and now_ms - events.out_of_orderness_ms >= state.due_ms:
+            return True
+        return awaited_ms(self._around, state.watermark_ms) is not None
 
     def _let_time_pass(self, shard: str, state: ShardState, *, closes: bool) -> bool:
         """Note that nothing is unread, if so it is, and close what time closes."""

@@ -12,11 +12,12 @@ from typing import BinaryIO
 from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedError, RetryableError
 from consumer.records import Position, Record
 from consumer.runtime.churn import ClaimPace
-from consumer.runtime.commit import Checkpoint, Mode, ShardOwner
+from consumer.runtime.commit import ShardOwner
 from consumer.runtime.gaps import SURE_SECONDS, check_after_stop
 from consumer.runtime.heap import STATE_HEAP
 from consumer.runtime.idle import IdleWatch
 from consumer.runtime.misrouting import MisroutingWatch
+from consumer.runtime.mode import Checkpoint, Mode
 from consumer.runtime.retry import StoppedError
 from consumer.runtime.surroundings import Surroundings
 from consumer.runtime.work import Work
@@ -164,6 +165,7 @@ class ShardRunner:
         try:
             self._work_through(channel, owner, message.records, work)
             self._decide(channel, owner, work)
+            owner.combine()
         finally:
             newest_ms = message.records[-1].arrival_ms if message.records else None
             work.tell(around.telemetry, owner, newest_arrival_ms=newest_ms, millis_behind=message.millis_behind_latest)
@@ -177,8 +179,7 @@ class ShardRunner:
     def _decide(self, channel: Channel, owner: ShardOwner, work: Work) -> None:
         """Take an idle decision, if it is time for one, and close what is due by it."""
         clock = self._around.clock
-        closes = owner.processor.idle_closes(clock.now_ms())
-        if not self._idle.wants_decision(clock.monotonic(), closes=closes):
+        if not self._idle.wants_decision(clock.monotonic(), closes=owner.idle_closes()):
             return
         started = clock.monotonic()
         outcome = owner.idle()

@@ -10,6 +10,7 @@ from consumer.core.compile import Program
 from consumer.errors import ApplicationRefusedError, RetryableError
 from consumer.records import HashRange, Position
 from consumer.runtime.adoption import Programs, changes_since
+from consumer.runtime.global_view import GlobalView
 from consumer.runtime.retry import until_done
 from consumer.sinks.base import Router
 from consumer.sources.reading import Behind
@@ -91,6 +92,7 @@ class Surroundings:
     """Those of earlier definitions."""
     retention: Retention | None = None
     """None: nothing expires."""
+    view: GlobalView = field(default_factory=GlobalView)
 
     def retrying(self, shard: str, step: CommitStep, call: Callable[[], T]) -> T:
         """Call until it works; RetryableError after RETRY_SECONDS_MAX, StoppedError when the worker stops."""

@@ -15,17 +15,21 @@ The order of the calls is not decided here; it is the numbered list of `runtime/
 6. An object's name tells the epoch of who wrote it and the number of a commit: the first commit to refer to it has
    that number or, for a merged entry (`runtime/compaction.py`), a lower one. What does not bear such a name is not
    ours: so `is_orphan` can judge every object that is found, and no other is touched.
+7. What shards contribute to global windows, and their progress, bear the generation in their names: a reset makes them
+   void without a write. Contributions are forgotten some time after they say so, never before.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
 
+from consumer.core.completion import Progress
+from consumer.core.contributions import Contribution
 from consumer.errors import CorruptStateError
 from consumer.pipeline.model import Removal
 from consumer.records import Position
@@ -245,6 +249,7 @@ class StateStore(Protocol):
 
         1. The application item is replaced, on condition that its generation is the old one.
         2. Every state item that is not of the new generation gets a higher epoch and loses all else.
+        3. The progress of the old generation is deleted. Nothing depends on it: nobody reads an old generation's.
 
         Crash before 1: nothing has happened. After 1, or anywhere in 2: the old generation is over; what it left is
         refused by every worker (it is of another generation), what was cleared starts anew. Repeat the call as it
@@ -318,4 +323,31 @@ class StateStore(Protocol):
 
         A retired shard keeps its ledger, for its windows may be asked for. A reset deletes it; one of an old generation
         may come back by a zombie's write, so whoever reads it looks at the generation.
+        """
+
+    def put_contributions(self, rows: Sequence[bytes]) -> None:
+        """Store contributions to global windows, as `core.contributions.encode` gives them, each under its name.
+
+        The name is generation, hash of the window's definition, bucket, end, start, origin and chunk. One that is there
+        is replaced: by the same bytes, for they are a function of the origin's records. After a RetryableError any of
+        them may be stored: make the whole call again.
+        """
+
+    def read_contributions(
+        self, generation: int, window_hash: str, bucket: int, *, after_end_ms: int | None, until_end_ms: int
+    ) -> Iterator[Contribution]:
+        """Yield what was contributed to a bucket of the windows that end after one time (None: ever) and up to another.
+
+        In order of end, start, origin and chunk. They are fetched as they are asked for, a page at a time: errors come
+        out of the iterator, and whoever stops early pays no more. What was stored before the first one was asked for is
+        among them; what is stored meanwhile may be.
+        """
+
+    def write_progress(self, progress: Progress) -> None:
+        """Replace the shard's progress of the generation, unless that is of a later commit: it stays, also success."""
+
+    def read_progress(self, generation: int) -> Sequence[Progress]:
+        """Return the progress of all shards of a generation, in order of their ids.
+
+        Each is as it was at some moment of the call, not all as at one.
         """

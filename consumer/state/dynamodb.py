@@ -4,18 +4,21 @@ One table serves many pipelines. Its key is `pk`, `sk`: the application item is 
 state item (pipeline/shard, "state"), a ledger (pipeline/shard, "ledger"), so that no two shards share a partition's
 1,000 write units a second. What shards there are is told by items (pipeline, "shard/<id>"), one a shard, written before
 its state item: they are one cheap Query, where a Scan would read the whole table, all pipelines and chunks, and an
-index can't be read strongly consistent. `chunks.py` says how snapshots are kept where there is no bucket.
+index can't be read strongly consistent. `chunks.py` says how snapshots are kept where there is no bucket,
+`global_items.py` what global windows have here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from botocore.exceptions import ClientError, WaiterError
 
 from consumer.aws_errors import code_of
+from consumer.core.completion import Progress
+from consumer.core.contributions import Contribution
 from consumer.errors import RetryableError, SetupError
 from consumer.state.aws import CLIENT_CONFIG, errors_of, required
 from consumer.state.base import (
@@ -29,7 +32,9 @@ from consumer.state.base import (
     assert_storable,
 )
 from consumer.state.chunks import ChunkStore
+from consumer.state.global_items import GlobalItems
 from consumer.state.items import (
+    EXPIRES_AT,
     STATE_ATTRIBUTES,
     decode_application,
     decode_claim,
@@ -55,6 +60,7 @@ _KEY_TYPES = [
     {"AttributeName": "sk", "AttributeType": "S"},
 ]
 _WAIT_FOR_TABLE = {"Delay": 1, "MaxAttempts": 120}
+_FORGETTING = frozenset({"ENABLED", "ENABLING"})
 _SHARDS = "shard/"
 
 
@@ -64,7 +70,7 @@ def make_client(session: boto3.Session) -> DynamoClient:
 
 
 def create_table(client: DynamoClient, table: str) -> None:
-    """Create the table, billed on demand, if there is none; return when it can be used."""
+    """Create the table, billed on demand, if there is none; return when it can be used and forgets what expires."""
     what = name_of(table)
     with errors_of(what, REMEDIES):
         try:
@@ -82,6 +88,23 @@ def create_table(client: DynamoClient, table: str) -> None:
         except WaiterError as error:
             raise RetryableError(f"{what}: still being created") from error
     check_table(client, table)
+    if not forgets(client, table):  # AWS refuses to turn on what is on
+        with errors_of(what, REMEDIES):
+            client.update_time_to_live(
+                TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": EXPIRES_AT}
+            )
+
+
+def forgets(client: DynamoClient, table: str) -> bool:
+    """Tell whether the table's time to live is on, or being turned on, for the attribute that items expire by."""
+    what = name_of(table)
+    with errors_of(what, REMEDIES):
+        answer = client.describe_time_to_live(TableName=table)
+    description = required(answer, "TimeToLiveDescription", what)
+    return (
+        description.get("AttributeName") == EXPIRES_AT
+        and required(description, "TimeToLiveStatus", what) in _FORGETTING
+    )
 
 
 def check_table(client: DynamoClient, table: str) -> None:
@@ -106,6 +129,7 @@ class DynamoStore:
         self._table = Table(dynamodb, table)
         self._objects = None if bucket is None else ObjectStore(s3, bucket, pipeline)
         self._chunks = ChunkStore(self._table, pipeline)
+        self._global = GlobalItems(self._table, pipeline)
         self._pipeline = pipeline
 
     def read_application(self) -> Application | None:
@@ -121,7 +145,7 @@ class DynamoStore:
         return self._stored_application()
 
     def reset(self, application: Application) -> Application:
-        """Replace the application item on its condition, then clear every item: the two steps of the contract."""
+        """Replace the application item on its condition, then clear every item: the steps of the contract."""
         new = msgspec.structs.replace(application, generation=application.generation + 1)
         # 1. Refused: perhaps it is done already, by this call's earlier try.
         condition = _generation_is(application.generation)
@@ -132,6 +156,8 @@ class DynamoStore:
         for shard in self._shards():
             if self._clear(shard, new.generation):
                 self._table.delete(self._ledger_key(shard))
+        # 3.
+        self._global.delete_progress(application.generation)
         return new
 
     def adopt(self, before: Application, after: Application) -> Application:
@@ -249,6 +275,24 @@ class DynamoStore:
         attributes = encode_ledger(ledger)
         condition = condition_of("attribute_not_exists(epoch) OR epoch <= :epoch", {":epoch": attributes["epoch"]})
         self._table.put(self._ledger_key(shard) | attributes, condition)
+
+    def put_contributions(self, rows: Sequence[bytes]) -> None:
+        """Write them in batches."""
+        self._global.put(rows)
+
+    def read_contributions(
+        self, generation: int, window_hash: str, bucket: int, *, after_end_ms: int | None, until_end_ms: int
+    ) -> Iterator[Contribution]:
+        """Query a bucket, strongly consistent, page by page."""
+        return self._global.read(generation, window_hash, bucket, after_end_ms=after_end_ms, until_end_ms=until_end_ms)
+
+    def write_progress(self, progress: Progress) -> None:
+        """Replace the whole item, on condition that its commit is no later one."""
+        self._global.write_progress(progress)
+
+    def read_progress(self, generation: int) -> Sequence[Progress]:
+        """Query all of a generation, strongly consistent."""
+        return self._global.read_progress(generation)
 
     def _clear(self, shard: str, generation: int) -> bool:
         """Fence the owner and remove all else, unless a commit of the new generation was made: then return False."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from consumer.core.completion import Progress, Stretch
+from consumer.core.contributions import Contribution
 from consumer.errors import CorruptStateError, RefusedError
 from consumer.records import Position
 from consumer.state.base import (
@@ -26,10 +28,15 @@ from consumer.state.marks import LEDGER_VERSION, Ledger, pack, unpack
 Item = Mapping[str, Any]
 """Attributes as DynamoDB's API has them: name to {type: value}."""
 
+EXPIRES_AT = "expires_at"
+"""The attribute that the table's time to live is on."""
+
 _NULL = {"NULL": True}
 _WITHOUT_PARENTS = 1
 _WITHOUT_SUMMARY = 2
 _WITHOUT_CAUGHT_UP = 3
+_CONTRIBUTION_VERSION = 1
+_PROGRESS_VERSION = 1
 _FORMATS_READ = frozenset({_WITHOUT_PARENTS, _WITHOUT_SUMMARY, _WITHOUT_CAUGHT_UP, FORMAT_VERSION})
 
 
@@ -223,12 +230,7 @@ def encode_ledger(ledger: Ledger) -> dict[str, Any]:
 
 def decode_ledger(item: Item) -> Ledger:
     """Read a ledger; CorruptStateError, or RefusedError if it is newer."""
-    format_version = _integer_in(item, "format_version")
-    if format_version != LEDGER_VERSION:
-        raise RefusedError(
-            f"the stored ledger has format version {format_version}, this streamgauge reads {LEDGER_VERSION}. "
-            "Run the version that wrote it, or a newer one."
-        )
+    _check_version(item, LEDGER_VERSION, "ledger")
     return Ledger(
         epoch=_integer_in(item, "epoch"),
         generation=_integer_in(item, "generation"),
@@ -237,6 +239,103 @@ def decode_ledger(item: Item) -> Ledger:
         parents=_texts_in(item, "parents"),
         marks=unpack(bytes(_value(item, "marks", "B"))),
     )
+
+
+def encode_contribution(contribution: Contribution) -> dict[str, Any]:
+    """Return the attributes of a contribution to a global window, without its key."""
+    return {
+        "format_version": _number(_CONTRIBUTION_VERSION),
+        "window": _text(contribution.window),
+        "window_hash": _text(contribution.window_hash),
+        "generation": _number(contribution.generation),
+        "bucket": _number(contribution.bucket),
+        "end_ms": _number(contribution.end_ms),
+        "start_ms": _number(contribution.start_ms),
+        "origin": _text(contribution.origin),
+        "chunk": _number(contribution.chunk),
+        "chunks": _number(contribution.chunks),
+        "data": {"B": contribution.data},
+        **_expiry(contribution.expires_ms),
+    }
+
+
+def decode_contribution(item: Item) -> Contribution:
+    """Read a contribution; CorruptStateError, or RefusedError if it is newer."""
+    _check_version(item, _CONTRIBUTION_VERSION, "contribution to a global window")
+    return Contribution(
+        window=_value(item, "window", "S"),
+        window_hash=_value(item, "window_hash", "S"),
+        generation=_integer_in(item, "generation"),
+        bucket=_integer_in(item, "bucket"),
+        end_ms=_integer_in(item, "end_ms"),
+        start_ms=_integer_in(item, "start_ms"),
+        origin=_value(item, "origin", "S"),
+        chunk=_integer_in(item, "chunk"),
+        chunks=_integer_in(item, "chunks"),
+        data=bytes(_value(item, "data", "B")),
+        expires_ms=_optional_integer_in(item, "expires_ms"),
+    )
+
+
+def encode_progress(progress: Progress) -> dict[str, Any]:
+    """Return the attributes of a shard's progress, without its key."""
+    return {
+        "format_version": _number(_PROGRESS_VERSION),
+        "shard": _text(progress.shard),
+        "generation": _number(progress.generation),
+        "parents": _texts(progress.parents),
+        "hash_range_start": _text(progress.hash_range[0]),
+        "hash_range_end": _text(progress.hash_range[1]),
+        "watermark_ms": _number(progress.watermark_ms),
+        "epoch": _number(progress.epoch),
+        "commit_no": _number(progress.commit_no),
+        "ended": {"BOOL": progress.ended},
+        "began": {"L": [_encode_began(*each) for each in progress.began]},
+        "stretches": {"L": [_encode_stretch(each) for each in progress.stretches]},
+        **_expiry(progress.expires_ms),
+    }
+
+
+def decode_progress(item: Item) -> Progress:
+    """Read a shard's progress; CorruptStateError, or RefusedError if it is newer."""
+    _check_version(item, _PROGRESS_VERSION, "progress of a shard")
+    return Progress(
+        shard=_value(item, "shard", "S"),
+        generation=_integer_in(item, "generation"),
+        parents=_texts_in(item, "parents"),
+        hash_range=(_value(item, "hash_range_start", "S"), _value(item, "hash_range_end", "S")),
+        watermark_ms=_optional_integer_in(item, "watermark_ms"),
+        epoch=_integer_in(item, "epoch"),
+        commit_no=_integer_in(item, "commit_no"),
+        ended=_value(item, "ended", "BOOL"),
+        began=tuple(map(_decode_began, _value(item, "began", "L"))),
+        stretches=tuple(map(_decode_stretch, _value(item, "stretches", "L"))),
+        expires_ms=_optional_integer_in(item, "expires_ms"),
+    )
+
+
+def _encode_began(window_hash: str, from_ms: int) -> dict[str, Any]:
+    return {"M": {"window_hash": _text(window_hash), "from_ms": _number(from_ms)}}
+
+
+def _decode_began(value: Item) -> tuple[str, int]:
+    members = _value({"began": value}, "began", "M")
+    return _value(members, "window_hash", "S"), _integer_in(members, "from_ms")
+
+
+def _encode_stretch(stretch: Stretch) -> dict[str, Any]:
+    return {"M": {"since_ms": _number(stretch.since_ms), "watermark_ms": _number(stretch.watermark_ms)}}
+
+
+def _decode_stretch(value: Item) -> Stretch:
+    members = _value({"stretches": value}, "stretches", "M")
+    return Stretch(_integer_in(members, "since_ms"), _integer_in(members, "watermark_ms"))
+
+
+def _expiry(expires_ms: int | None) -> dict[str, Any]:
+    """Return when an item may be forgotten, and what DynamoDB goes by: seconds, never too early, or no attribute."""
+    told = {"expires_ms": _number(expires_ms)}
+    return told if expires_ms is None else told | {EXPIRES_AT: _number(-(-expires_ms // 1000))}
 
 
 def encode_head(size: int) -> dict[str, Any]:
@@ -257,6 +356,15 @@ def encode_chunk(data: bytes) -> dict[str, Any]:
 def decode_chunk(item: Item) -> bytes:
     """Return a chunk's bytes."""
     return bytes(_value(item, "data", "B"))
+
+
+def _check_version(item: Item, known: int, what: str) -> None:
+    format_version = _integer_in(item, "format_version")
+    if format_version != known:
+        raise RefusedError(
+            f"the stored {what} has format version {format_version}, this streamgauge reads {known}. "
+            "Run the version that wrote it, or a newer one."
+        )
 
 
 def _decode_position(item: Item) -> Position | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
+from consumer.core import contributions
+from consumer.core.completion import Progress
+from consumer.core.contributions import Contribution
 from consumer.errors import CorruptStateError
 from consumer.state.base import (
     Application,
@@ -24,6 +27,11 @@ from consumer.state.base import (
 )
 from consumer.state.marks import Ledger
 
+Bucket = tuple[int, str, int]
+"""Generation, hash of a window's definition, number of the bucket."""
+Place = tuple[int, int, str, int]
+"""Of a contribution in its bucket: end, start, origin, chunk."""
+
 
 @dataclass
 class Memory:
@@ -34,6 +42,8 @@ class Memory:
     items: dict[str, Claim] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     ledgers: dict[str, Ledger] = field(default_factory=dict)
+    contributions: dict[Bucket, dict[Place, Contribution]] = field(default_factory=dict)
+    progress: dict[tuple[int, str], Progress] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
 
@@ -67,6 +77,8 @@ class MemoryStore:
                 if claim.state is None or claim.state.generation != new.generation:
                     self._memory.items[shard] = Claim(claim.epoch + 1, None)
                     self._memory.ledgers.pop(shard, None)
+            for name in [name for name in self._memory.progress if name[0] == application.generation]:
+                del self._memory.progress[name]
         return new
 
     def adopt(self, before: Application, after: Application) -> Application:
@@ -169,6 +181,38 @@ class MemoryStore:
             stored = self._memory.ledgers.get(shard)
             if stored is None or stored.epoch <= ledger.epoch:
                 self._memory.ledgers[shard] = ledger
+
+    def put_contributions(self, rows: Sequence[bytes]) -> None:
+        """Store all of them at once."""
+        decoded = [contributions.decode(row) for row in rows]
+        with self._memory.lock:
+            for each in decoded:
+                bucket = self._memory.contributions.setdefault((each.generation, each.window_hash, each.bucket), {})
+                bucket[each.end_ms, each.start_ms, each.origin, each.chunk] = each
+
+    def read_contributions(
+        self, generation: int, window_hash: str, bucket: int, *, after_end_ms: int | None, until_end_ms: int
+    ) -> Iterator[Contribution]:
+        """Yield what is there when the first one is asked for."""
+        with self._memory.lock:
+            stored = sorted(self._memory.contributions.get((generation, window_hash, bucket), {}).items())
+        for (end_ms, *_), contribution in stored:
+            if (after_end_ms is None or end_ms > after_end_ms) and end_ms <= until_end_ms:
+                yield contribution
+
+    def write_progress(self, progress: Progress) -> None:
+        """Compare the commits and replace under the lock."""
+        name = progress.generation, progress.shard
+        with self._memory.lock:
+            stored = self._memory.progress.get(name)
+            if stored is None or stored.commit_no <= progress.commit_no:
+                self._memory.progress[name] = progress
+
+    def read_progress(self, generation: int) -> Sequence[Progress]:
+        """Return all of a generation's."""
+        with self._memory.lock:
+            stored = sorted(self._memory.progress.items())
+        return [progress for (its_generation, _), progress in stored if its_generation == generation]
 
 
 def _identity(application: Application) -> tuple[int, str, int, str]:

@@ -7,7 +7,7 @@ consistent. A request whose condition did not hold is told by its result, all ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
@@ -59,6 +59,9 @@ class DynamoClient(Protocol):
     def describe_table(self, *_: Any, **request: Any) -> Any:
         """DescribeTable."""
 
+    def describe_time_to_live(self, *_: Any, **request: Any) -> Any:
+        """DescribeTimeToLive."""
+
     def get_item(self, *_: Any, **request: Any) -> Any:
         """GetItem."""
 
@@ -76,6 +79,9 @@ class DynamoClient(Protocol):
 
     def update_item(self, *_: Any, **request: Any) -> Any:
         """UpdateItem."""
+
+    def update_time_to_live(self, *_: Any, **request: Any) -> Any:
+        """UpdateTimeToLive."""
 
 
 def name_of(table: str) -> str:
@@ -127,22 +133,34 @@ class Table:
                     raise RetryableError(f"{self.what}: none of {len(some)} items could be read now")
         return items
 
+    def query_all(self, pk: str) -> list[Attributes]:
+        """Return all items of a partition key, in the order of their sort keys."""
+        return list(self._pages("pk = :pk", {":pk": {"S": pk}}))
+
     def query(self, pk: str, prefix: str) -> list[Attributes]:
-        """Return all items of a partition key whose sort keys begin with a prefix, in their order."""
-        items: list[Attributes] = []
+        """Return the items of a partition key whose sort keys begin with a prefix, not an empty one, in their order."""
+        values = {":pk": {"S": pk}, ":prefix": {"S": prefix}}
+        return list(self._pages("pk = :pk AND begins_with(sk, :prefix)", values))
+
+    def between(self, pk: str, first: str, last: str) -> Iterator[Attributes]:
+        """Yield the items of a partition key whose sort keys are from `first` to `last`, in order, page by page."""
+        values = {":pk": {"S": pk}, ":first": {"S": first}, ":last": {"S": last}}
+        return self._pages("pk = :pk AND sk BETWEEN :first AND :last", values)
+
+    def _pages(self, condition: str, values: Attributes) -> Iterator[Attributes]:
         start: dict[str, Any] = {}
         while True:
             answer = self._ask(
                 self._client.query,
                 TableName=self._name,
-                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-                ExpressionAttributeValues={":pk": {"S": pk}, ":prefix": {"S": prefix}},
+                KeyConditionExpression=condition,
+                ExpressionAttributeValues=values,
                 ConsistentRead=True,
                 **start,
             )
-            items += required(answer, "Items", self.what)
+            yield from required(answer, "Items", self.what)
             if "LastEvaluatedKey" not in answer:
-                return items
+                return
             start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def put(self, item: Attributes, condition: Mapping[str, Any] | None = None) -> bool:
@@ -179,13 +197,19 @@ class Table:
 
     def delete_many(self, keys: Iterable[Attributes]) -> None:
         """Delete items, in no order; that there is none is success."""
-        left: list[Any] = [{"DeleteRequest": {"Key": key}} for key in keys]
+        self._write_many([{"DeleteRequest": {"Key": key}} for key in keys], "deleted")
+
+    def put_many(self, items: Iterable[Attributes]) -> None:
+        """Write items whole, in no order, no two of one key. A call's are far from its limit of 16 MB."""
+        self._write_many([{"PutRequest": {"Item": item}} for item in items], "written")
+
+    def _write_many(self, left: list[Any], done: str) -> None:
         while left:
             some, left = left[:WRITES_MAX], left[WRITES_MAX:]
             answer = self._ask(self._client.batch_write_item, RequestItems={self._name: some})
             again = required(answer, "UnprocessedItems", self.what).get(self._name, ())
             if len(again) == len(some):
-                raise RetryableError(f"{self.what}: none of {len(some)} items could be deleted now")
+                raise RetryableError(f"{self.what}: none of {len(some)} items could be {done} now")
             left += again
 
     def _was_refused(self, error: ClientError) -> bool:

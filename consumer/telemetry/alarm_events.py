@@ -23,12 +23,12 @@ class Misrouting(StrEnum):
 
 _REMEDIES = {
     Misrouting.BY_SERVICE: (
-        "the stream distributes its records by itself: set it to distribute them by partition key, or use windows with "
-        "combine: false"
+        "the stream distributes its records by itself: set it to distribute them by partition key, or leave "
+        "source.partition_key out and make the windows global (combine: true)"
     ),
     Misrouting.BY_PRODUCERS: (
         "look into the producers: the partition key must be the text of source.partition_key, and no explicit hash key "
-        "may be given; or use windows with combine: false"
+        "may be given; or leave source.partition_key out and make the windows global (combine: true)"
     ),
     Misrouting.UNKNOWN: (
         "see whether the stream distributes its records by partition key, and whether the producers' partition key is "

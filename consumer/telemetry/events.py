@@ -29,6 +29,7 @@ from consumer.telemetry.alarm_events import AlarmEvents
 from consumer.telemetry.daemon_events import DaemonEvents
 from consumer.telemetry.delivery import ShardDelivery
 from consumer.telemetry.facts import Commit, Facts, Identity, TakeOver, position_text
+from consumer.telemetry.global_events import GlobalEvents
 from consumer.telemetry.health import Activity, Health, WorkerState
 from consumer.telemetry.invocation_events import ContainerStep, InvocationEvents
 from consumer.telemetry.lease_events import LeaseEvents
@@ -42,7 +43,7 @@ from consumer.telemetry.start_events import StartEvents
 Started = Literal["empty", "inherited", "resumed"]
 """What a shard's owner begins with: nothing, the states of its parents, or its own stored state."""
 
-CommitStep = Literal["claim", "load", "snapshot", "fence", "delete"]
+CommitStep = Literal["claim", "load", "snapshot", "fence", "delete", "contribute", "tell", "combine"]
 """What of taking a shard over, or of a commit, may fail and be tried again."""
 
 StartStep = Literal[
@@ -77,7 +78,7 @@ class _Shard:
         return self._thread == threading.get_ident()
 
 
-class Telemetry(AdoptionEvents, AlarmEvents, DaemonEvents, InvocationEvents, LeaseEvents, StartEvents):
+class Telemetry(AdoptionEvents, AlarmEvents, DaemonEvents, GlobalEvents, InvocationEvents, LeaseEvents, StartEvents):
     """Everything that the worker tells. `windows` names the pipeline's windows; clocks are injected.
 
     `monotonic` returns seconds, `now_ms` epoch milliseconds.
@@ -185,7 +186,7 @@ class Telemetry(AdoptionEvents, AlarmEvents, DaemonEvents, InvocationEvents, Lea
 
     def stream_ignores_keys(self, *, stream: str) -> None:
         """The stream distributes records by itself: aligned windows cannot be right, nearly all is misrouted."""
-        remedy = "set the stream to distribute by partition key, or use windows with combine: false"
+        remedy = "set the stream to distribute by partition key, or make the windows global (combine: true)"
         self.logger.error("stream_ignores_keys", stream=stream, remedy=remedy)
 
     # The life of a shard

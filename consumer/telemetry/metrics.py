@@ -224,7 +224,8 @@ GROUPS: tuple[Group, ...] = (
                 "state_retries_total",
                 "stream step reason",
                 "Calls to the state store that failed and are made again, by what they were for (claim, load, "
-                "snapshot, fence, delete) and reason (throttled, unavailable, internal, timeout, connection, other).",
+                "snapshot, fence, delete, contribute, tell, combine) and reason (throttled, unavailable, internal, "
+                "timeout, connection, other).",
             ),
             _counter(
                 "state_restores_total",
@@ -267,6 +268,49 @@ GROUPS: tuple[Group, ...] = (
                 "checkpoint_retries_total",
                 "stream",
                 "Checkpoints at the source that failed for now. The next commit makes up for it.",
+            ),
+        ),
+    ),
+    Group(
+        "Global windows",
+        (
+            _gauge(
+                "global_watermark_timestamp_seconds",
+                "stream",
+                "The watermark that all shards have reached, and up to which all that they contribute is stored, as "
+                "Unix time: global windows due by it are complete.",
+            ),
+            _gauge(
+                "global_held_back_seconds",
+                "stream shard",
+                "How far the shard that is behind all others, which the label names, is behind the one that is ahead. "
+                "Global windows wait for it.",
+            ),
+            _gauge(
+                "global_cover",
+                "stream",
+                "1 while the shards that have told their progress are all of the stream; 0 while some have not, so "
+                "that no global window is complete: for a moment at a split or merge.",
+            ),
+            _gauge(
+                "global_windows_waiting",
+                "stream window",
+                "Windows that are due by the watermark of the shard that is ahead, and not yet by that of all.",
+            ),
+            _counter("contributions_written_total", "stream", "Parts of global windows that shards have stored."),
+            _counter("contribution_bytes_total", "stream", "Bytes of these parts."),
+            _counter("contributions_read_total", "stream", "Parts of global windows read to be combined."),
+            _counter(
+                "global_windows_incomplete_total",
+                "stream",
+                "Times that global windows got no rows, because a shard held them back for longer than parts are kept: "
+                "results are missing.",
+            ),
+            _histogram(
+                "global_combine_duration_seconds",
+                "stream",
+                _SHORT_SECONDS,
+                "Time to read and combine what is complete.",
             ),
         ),
     ),
@@ -412,6 +456,13 @@ class Metrics:
             if "shard" in labels:
                 self._gauges_of_shard.setdefault(labels["shard"], set()).add((name, values))
             return metric.labels(*values)
+
+    def only(self, name: str, value: float, **labels: str) -> None:
+        """Set the one series that a gauge has: whatever labels it had before, it has these now."""
+        metric = self._collectors[name]
+        metric.clear()
+        assert isinstance(metric, Gauge), name
+        metric.labels(*self._label_values(name, labels)).set(value)
 
     def follow_daemon(self, pid: int) -> None:
         """Tell of the memory and the processor time of that process too, as `streamgauge_daemon_process_*`."""

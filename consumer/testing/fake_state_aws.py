@@ -7,12 +7,13 @@ plain data that can be copied; a client over it has no state of its own. Faults 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from consumer.state.items import EXPIRES_AT
 from consumer.state.table import KEYS_MAX
 from consumer.testing.fakes import client_error
 
@@ -23,6 +24,11 @@ ITEM_BYTES_MAX = 400 * 1024
 WRITES_MAX = 25
 """DynamoDB's limit for one BatchWriteItem call."""
 OBJECT_KEYS_MAX = 1000
+
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+"""DynamoDB's limit for one BatchWriteItem call."""
+PAGE_BYTES_MAX = 1024 * 1024
+"""DynamoDB's limit for one page of a Query."""
 
 _CAPACITY = {"ConsumedCapacity": {"CapacityUnits": 1.0}}
 _COMPARED = re.compile(r"(#?\w+) (=|<>|<=) (:\w+)")
@@ -63,12 +69,20 @@ class FakeDynamo:
         found = [dict(self._items[_key(key)]) for key in request["Keys"] if _key(key) in self._items]
         return {"Responses": {table: found}, "UnprocessedKeys": {}, "ConsumedCapacity": [{"CapacityUnits": 1.0}]}
 
-    def query(self, *, ExpressionAttributeValues: Item, ConsistentRead: bool, **_: Any) -> Any:  # noqa: N803 - AWS' names
-        """Answer with the items of a partition whose sort keys begin with a prefix."""
+    def query(self, *, ConsistentRead: bool, **request: Any) -> Any:  # noqa: N803 - AWS' names
+        """Answer with a page of the items of a partition, all or those whose sort keys the condition lets through."""
         assert ConsistentRead
-        pk, prefix = ExpressionAttributeValues[":pk"]["S"], ExpressionAttributeValues[":prefix"]["S"]
-        found = sorted(key for key in self._items if key[0] == pk and key[1].startswith(prefix))
-        return _CAPACITY | {"Items": [dict(self._items[key]) for key in found]}
+        wanted = _wanted(request)
+        after = _key(request["ExclusiveStartKey"]) if "ExclusiveStartKey" in request else ("", "")
+        page: list[Any] = []
+        size_bytes = 0
+        for key in sorted(key for key in self._items if wanted(key) and key > after):
+            page.append(dict(self._items[key]))
+            size_bytes += _size_bytes(page[-1])
+            if size_bytes >= PAGE_BYTES_MAX:
+                last = {"pk": page[-1]["pk"], "sk": page[-1]["sk"]}
+                return _CAPACITY | {"Items": page, "LastEvaluatedKey": last}
+        return _CAPACITY | {"Items": page}
 
     def put_item(self, *, Item: Item, **condition: Any) -> Any:  # noqa: N803 - AWS' names
         """Write an item whole, if its condition holds."""
@@ -101,13 +115,17 @@ class FakeDynamo:
         return _CAPACITY
 
     def batch_write_item(self, *, RequestItems: Mapping[str, Any], **_: Any) -> Any:  # noqa: N803 - AWS' names
-        """Delete items."""
+        """Write items whole, and delete items."""
         (requests,) = RequestItems.values()
-        keys = [_key(request["DeleteRequest"]["Key"]) for request in requests]
+        keys = [_key(r["PutRequest"]["Item"] if "PutRequest" in r else r["DeleteRequest"]["Key"]) for r in requests]
         assert 1 <= len(keys) <= WRITES_MAX
         assert len(set(keys)) == len(keys), "DynamoDB refuses a key that comes twice"
+        items = [request["PutRequest"]["Item"] for request in requests if "PutRequest" in request]
+        assert sum(map(_size_bytes, items)) <= BATCH_BYTES_MAX
         for key in keys:
             self._items.pop(key, None)
+        for item in items:
+            self._write(item)
         return {"UnprocessedItems": {}, "ConsumedCapacity": [{"CapacityUnits": 1.0}]}
 
     def describe_table(self, **_: Any) -> Any:
@@ -125,6 +143,14 @@ class FakeDynamo:
         """Refuse: it is there."""
         raise client_error("ResourceInUseException")
 
+    def describe_time_to_live(self, **_: Any) -> Any:
+        """Answer that what expires is forgotten; here it never is."""
+        return {"TimeToLiveDescription": {"TimeToLiveStatus": "ENABLED", "AttributeName": EXPIRES_AT}}
+
+    def update_time_to_live(self, **_: Any) -> Any:
+        """Refuse: it is on."""
+        raise client_error("ValidationException")
+
     def get_waiter(self, *_: Any, **__: Any) -> Any:
         """Refuse: nobody waits for this table."""
         raise AssertionError
@@ -134,9 +160,7 @@ class FakeDynamo:
             raise client_error("ConditionalCheckFailedException")
 
     def _write(self, item: Item) -> None:
-        size_bytes = sum(len(name) + len(str(next(iter(value.values())))) for name, value in item.items())
-        assert "data" in item or size_bytes <= ITEM_BYTES_MAX
-        assert len(item.get("data", {"B": b""})["B"]) <= ITEM_BYTES_MAX
+        assert _size_bytes(item) <= ITEM_BYTES_MAX
         self._items[_key(item)] = dict(item)
 
     def _updated(self, key: Item, update: Mapping[str, Any]) -> Item:
@@ -205,6 +229,35 @@ class Body:
 
 def _key(item: Item) -> Key:
     return item["pk"]["S"], item["sk"]["S"]
+
+
+def _wanted(request: Mapping[str, Any]) -> Callable[[Key], bool]:
+    """Return whether an item's key is one that a Query is for."""
+    condition, values = request["KeyConditionExpression"], request["ExpressionAttributeValues"]
+    bounds = {name: value["S"] for name, value in values.items()}
+    assert all(bounds.values()), "DynamoDB refuses an empty text in a condition on a key"
+    pk = bounds[":pk"]
+    if condition == "pk = :pk":
+        return lambda key: key[0] == pk
+    if condition == "pk = :pk AND begins_with(sk, :prefix)":
+        return lambda key: key[0] == pk and key[1].startswith(bounds[":prefix"])
+    assert condition == "pk = :pk AND sk BETWEEN :first AND :last", f"this stand-in does not know {condition!r}"
+    first, last = bounds[":first"], bounds[":last"]
+    assert first <= last, "DynamoDB refuses bounds the wrong way round"
+    return lambda key: key[0] == pk and first <= key[1] <= last
+
+
+def _size_bytes(item: Item) -> int:
+    return sum(len(name) + _value_bytes(*value.items()) for name, value in item.items())
+
+
+def _value_bytes(typed: tuple[str, Any]) -> int:
+    kind, value = typed
+    if kind == "B":
+        return len(value)
+    if kind == "S":
+        return len(value.encode())
+    return len(str(value))
 
 
 def _holds(item: Item, request: Mapping[str, Any]) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from botocore.exceptions import ClientError
 
+from consumer.core.completion import Progress
+from consumer.core.contributions import Contribution
 from consumer.sinks.base import Failure
 from consumer.sinks.firehose import CALL_BYTES_MAX, CALL_RECORDS_MAX, RECORD_BYTES_MAX
 from consumer.state.base import Application, Claim, Entry, Found, ShardState, StateStore
@@ -263,12 +265,40 @@ class FaultyStore:
         """As StateStore."""
         self._call("write_ledger", lambda: self._store.write_ledger(shard, ledger))
 
+    def put_contributions(self, rows: Sequence[bytes]) -> None:
+        """As StateStore."""
+        self._call("put_contributions", lambda: self._store.put_contributions(rows))
+
+    def read_contributions(
+        self, generation: int, window_hash: str, bucket: int, *, after_end_ms: int | None, until_end_ms: int
+    ) -> Iterator[Contribution]:
+        """As StateStore. A fault comes out of the iterator, at the beginning or at the end."""
+        fault = self._next_fault("read_contributions")
+        if fault is not None and not fault.after_effect:
+            raise fault.error
+        yield from self._store.read_contributions(
+            generation, window_hash, bucket, after_end_ms=after_end_ms, until_end_ms=until_end_ms
+        )
+        if fault is not None:
+            raise fault.error
+
+    def write_progress(self, progress: Progress) -> None:
+        """As StateStore."""
+        self._call("write_progress", lambda: self._store.write_progress(progress))
+
+    def read_progress(self, generation: int) -> Sequence[Progress]:
+        """As StateStore."""
+        return self._call("read_progress", lambda: self._store.read_progress(generation))
+
     def _call(self, operation: str, call: Callable[[], T]) -> T:
-        self.calls.append(operation)
-        faults = self._faults.get(operation)
-        if not faults:
+        fault = self._next_fault(operation)
+        if fault is None:
             return call()
-        fault = faults.popleft()
         if fault.after_effect:
             call()
         raise fault.error
+
+    def _next_fault(self, operation: str) -> _StoreFault | None:
+        self.calls.append(operation)
+        faults = self._faults.get(operation)
+        return faults.popleft() if faults else None

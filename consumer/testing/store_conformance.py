@@ -1,8 +1,8 @@
 """What every state store must do, as tests to inherit.
 
 Subclass `StoreConformance`, override the fixture `harness`, and pytest runs the suite against your store. Name this
-module, `store_upkeep`, `store_objects` and `store_harness` to `pytest.register_assert_rewrite` to have their assertions
-explained.
+module, `store_upkeep`, `store_objects`, `store_global` and `store_harness` to `pytest.register_assert_rewrite` to have
+their assertions explained.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ from consumer.state.base import (
     Claim,
     Entry,
     FenceRefusedError,
+)
+from consumer.testing.store_global import (
+    GLOBAL_OPERATIONS,
+    StoreGlobalConformance,
+    StoreGlobalTroubleConformance,
 )
 from consumer.testing.store_harness import (
     APPLICATION,
@@ -56,7 +61,7 @@ _THREADS = 8
 _CLAIMS_A_THREAD = 6
 
 
-class StoreConformance(StoreUpkeepConformance, StoreObjectConformance):
+class StoreConformance(StoreUpkeepConformance, StoreObjectConformance, StoreGlobalConformance):
     """Inherit, and override `harness`."""
 
     # Claims
@@ -271,7 +276,7 @@ class StoreConformance(StoreUpkeepConformance, StoreObjectConformance):
         assert seen == {harness.new_store().read_application()}
 
 
-class StoreTroubleConformance(StoreConformance, StoreObjectTroubleConformance):
+class StoreTroubleConformance(StoreConformance, StoreObjectTroubleConformance, StoreGlobalTroubleConformance):
     """Inherit this one for a store that is reached over a network; `harness` returns a TroubledStoreHarness."""
 
     @pytest.fixture
@@ -279,7 +284,7 @@ class StoreTroubleConformance(StoreConformance, StoreObjectTroubleConformance):
         """Return a fresh harness; see to its end in the fixture."""
         raise NotImplementedError
 
-    @pytest.mark.parametrize("operation", sorted(set(OPERATIONS) - set(OBJECT_OPERATIONS)))
+    @pytest.mark.parametrize("operation", sorted(set(OPERATIONS) - {*OBJECT_OPERATIONS, *GLOBAL_OPERATIONS}))
     @pytest.mark.parametrize("trouble", TROUBLES)
     def test_trouble_is_told_and_never_read_as_an_answer(
         self, harness: TroubledStoreHarness, operation: Operation, trouble: Trouble

@@ -10,6 +10,8 @@ from typing import Literal, get_args
 import msgspec
 import pytest
 
+from consumer.core.completion import Progress, Stretch
+from consumer.core.contributions import Contribution
 from consumer.core.counts import Counts
 from consumer.records import Position
 from consumer.state.base import (
@@ -45,6 +47,10 @@ Operation = Literal[
     "retire",
     "read_ledger",
     "write_ledger",
+    "put_contributions",
+    "read_contributions",
+    "write_progress",
+    "read_progress",
 ]
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 Trouble = Literal["throttled", "failed before effect", "failed after effect", "reply lost", "reply cut"]
@@ -144,6 +150,33 @@ LEDGER = Ledger(
             decisions=1,
         ),
     ),
+)
+
+CONTRIBUTION = Contribution(
+    window="views",
+    window_hash="f" * 64,
+    generation=0,
+    bucket=0,
+    end_ms=1_700_000_060_000,
+    start_ms=1_700_000_000_000,
+    origin=SHARD,
+    chunk=0,
+    chunks=1,
+    data=b"\x00\xff groups",
+    expires_ms=1_700_172_800_001,
+)
+PROGRESS = Progress(
+    shard=SHARD,
+    generation=0,
+    parents=(OTHER_SHARD, "shardId-000000000003"),
+    hash_range=("0", str(2**128 - 1)),
+    watermark_ms=-62_135_596_800_000,
+    epoch=3,
+    commit_no=7,
+    ended=True,
+    began=(("f" * 64, 1_700_000_000_000), ("e" * 64, -5)),
+    stretches=(Stretch(1_700_000_000_000, -1), Stretch(1_700_000_900_000, 5)),
+    expires_ms=1_700_172_800_000,
 )
 
 

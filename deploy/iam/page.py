@@ -17,7 +17,6 @@ CONDITIONS: Mapping[str | None, str] = {
     "fan_out": "`retrievalMode: FANOUT`",
     "firehose": "a `firehose` sink",
     "keys": "your own keys",
-    "no_state_bucket": "no `state.bucket`",
     "s3": "an `s3` sink",
     "sqs": "an `sqs` sink",
     "state_bucket": "`state.bucket`",

@@ -54,6 +54,9 @@ CHECKPOINT_AGE = Threshold("checkpointAgeSeconds", 300, "Age of a checkpoint whi
 UNREAD = Threshold("unreadSeconds", 120, "Seconds without a call of the source for a shard that a worker holds.")
 STATE_SHARE = Threshold("stateShare", 0.8, "Share of `limits.groups` that a shard's open windows may take.")
 LEASES_LOST = Threshold("leasesLost", 10, "Shards that may change their worker in half an hour.")
+HELD_BACK = Threshold(
+    "globalHeldBackSeconds", 600, "Seconds that one shard may hold back the global windows of all, in event time."
+)
 RESTARTS = Threshold("restarts", 2, "Starts of one worker in half an hour that are no alarm.")
 _THROTTLED = {
     "the stream": "streamgauge_reads_throttled_total",
@@ -245,6 +248,35 @@ ALERTS: tuple[Alert, ...] = (
         _increased("streamgauge_gaps_total", "1h", PIPELINE),
         "{{ $labels.stream }}: records were never counted",
         "In the last hour shards went on behind records that were not counted (state.on_gap: continue).",
+    ),
+    Alert(
+        "StreamgaugeGlobalWindowsIncomplete",
+        "critical",
+        "0s",
+        _increased("streamgauge_global_windows_incomplete_total", "1h", PIPELINE),
+        "{{ $labels.stream }}: global windows have no rows",
+        "In the last hour global windows were passed without rows: a shard had held them back for so long that parts "
+        "of them may be gone.",
+    ),
+    Alert(
+        "StreamgaugeGlobalWindowsHeldBack",
+        "warning",
+        "10m",
+        # Over two minutes: two shards may be behind by turns, and each is named while it is the last.
+        f"max by ({SHARD}) (max_over_time(streamgauge_global_held_back_seconds[2m])) > {HELD_BACK}",
+        "{{ $labels.stream }}: a shard holds back global windows",
+        "The watermark of {{ $labels.shard }} is {{ $value | humanizeDuration }} behind that of the shard that is "
+        "ahead: the rows of global windows come that much later.",
+        (HELD_BACK,),
+    ),
+    Alert(
+        "StreamgaugeGlobalWindowsWithoutCover",
+        "critical",
+        "15m",
+        f"max by ({PIPELINE}) (streamgauge_global_cover) == 0",
+        "{{ $labels.stream }}: no global window is complete",
+        "Not all shards have told how far they are: none of the global windows can be combined, and none of their "
+        "rows comes.",
     ),
     Alert(
         "StreamgaugeLeaseChurn",

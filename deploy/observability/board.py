@@ -44,7 +44,8 @@ class Query:
 class Panel:
     """A panel, `width` of 24 wide. `limits` are the values from which on it turns yellow and red.
 
-    `alerts` are those whose pages it links to. `lines` are over time, a `stat` is one number, a `heat` map has buckets.
+    `empty` is what it says where there is no series. `alerts` are those whose pages it links to. `lines` are over time,
+    a `stat` is one number, a `heat` map has buckets.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Panel:
     limits: tuple[float, float] | None = None
     alerts: tuple[str, ...] = ()
     stacked: bool = False
+    empty: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +106,10 @@ def lines(
     alerts: tuple[str, ...] = (),
     stacked: bool = False,
     width: int = 8,
+    empty: str = "",
 ) -> Panel:
     """Return a panel of lines over time."""
-    return Panel(title, description, queries, unit, "lines", width, limits, alerts, stacked)
+    return Panel(title, description, queries, unit, "lines", width, limits, alerts, stacked, empty)
 
 
 def per_second(metric: str, by: str) -> Query:

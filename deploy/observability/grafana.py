@@ -99,6 +99,8 @@ def _panel(panel: Panel) -> Any:
         .height(5 if panel.kind == "stat" else 8)
         .links([_runbook(alert) for alert in panel.alerts])
     )
+    if panel.empty:
+        built = built.no_value(panel.empty)
     for number, query in enumerate(panel.queries):
         built = built.with_target(_target(query, chr(ord("A") + number), panel))
     return built

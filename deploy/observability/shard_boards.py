@@ -18,6 +18,73 @@ from deploy.observability.board import (
 )
 
 _ROOM_SHARE = """sum by (shard) (streamgauge_windows_open) / max by (shard) (streamgauge_groups_limit)"""
+_NO_GLOBAL_WINDOWS = "The pipeline has no global windows (combine: true)."
+_GLOBAL_WINDOWS = Row(
+    "Global windows",
+    (
+        lines(
+            "Behind in event time, all shards",
+            "The clock minus the watermark that all shards have reached: global windows that ended later are open.",
+            Query("time() - max by (stream) (streamgauge_global_watermark_timestamp_seconds)", "{{stream}}"),
+            unit=Unit.SECONDS,
+            alerts=("StreamgaugeGlobalWindowsHeldBack",),
+            empty=_NO_GLOBAL_WINDOWS,
+        ),
+        lines(
+            "Held back by",
+            "The shard that is behind all others, and how far it is behind the one that is ahead. Global windows wait "
+            "for it.",
+            worst("global_held_back_seconds"),
+            unit=Unit.SECONDS,
+            limits=(60, 600),
+            alerts=("StreamgaugeGlobalWindowsHeldBack",),
+            empty=_NO_GLOBAL_WINDOWS,
+        ),
+        lines(
+            "Windows that wait",
+            "Due by the watermark of the shard that is ahead, and not yet by that of all; by window.",
+            worst("global_windows_waiting", "window"),
+            alerts=("StreamgaugeGlobalWindowsHeldBack",),
+            empty=_NO_GLOBAL_WINDOWS,
+        ),
+        lines(
+            "All shards told",
+            "1 while the shards that have told their progress are all of the stream. At 0 no global window is "
+            "complete: for a moment at a split or merge, which is right.",
+            worst("global_cover", "stream"),
+            alerts=("StreamgaugeGlobalWindowsWithoutCover",),
+            empty=_NO_GLOBAL_WINDOWS,
+        ),
+        lines(
+            "Parts stored and combined",
+            "Parts of global windows a second: a write each to the state table, and what was read of them. 0 without "
+            "global windows.",
+            Query(f"sum(rate(streamgauge_contributions_written_total[{RATE}]))", "stored"),
+            Query(f"sum(rate(streamgauge_contributions_read_total[{RATE}]))", "read"),
+            unit=Unit.PER_SECOND,
+        ),
+        lines(
+            "Bytes of parts",
+            "Stored, a second. 0 without global windows.",
+            per_second("contribution_bytes_total", "stream"),
+            unit=Unit.BYTES_PER_SECOND,
+        ),
+        lines(
+            "Time to combine",
+            "To read and put together what is complete. Empty while nothing is.",
+            *quantiles("global_combine_duration_seconds"),
+            unit=Unit.SECONDS,
+            empty="Nothing was combined.",
+        ),
+        stat(
+            "Times windows got no rows",
+            "In the time shown: a shard held global windows back for longer than their parts are kept.",
+            in_range("global_windows_incomplete_total"),
+            limits=(0.5, 1),
+            alerts=("StreamgaugeGlobalWindowsIncomplete",),
+        ),
+    ),
+)
 SHARDS = Board(
     "shards",
     "Streamgauge: shards",
@@ -126,6 +193,7 @@ SHARDS = Board(
                 ),
             ),
         ),
+        _GLOBAL_WINDOWS,
         Row(
             "Who has them",
             (

@@ -17,6 +17,11 @@ resource "aws_dynamodb_table" "state" {
     type = "S"
   }
 
+  ttl {
+    attribute_name = "expires_at"
+    enabled        = true
+  }
+
   point_in_time_recovery {
     enabled = true
   }

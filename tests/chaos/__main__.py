@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.processes import Children, DemoError
+from consumer.entrypoints.demo.recount import Recount
 from consumer.runtime import clock
 from tests.chaos.fault_proxy import FAIR, FaultProxy, Weather
 from tests.chaos.fleet import Fleet
@@ -76,9 +77,11 @@ def _run(options: argparse.Namespace, fleet: Fleet, proxy: FaultProxy) -> int:
     fleet.stop_producing()
     fleet.calm_down()
     fleet.drain()
+    counted = fleet.count_again()
+    fleet.wait_for_combined(counted)
     drained = clock.monotonic()
     fleet.stop()
-    return _audit(fleet, proxy, deeds, seconds=drained - started)
+    return _audit(fleet, proxy, fleet.recount(counted), deeds, seconds=drained - started)
 
 
 _NAMES = {"kill": "kills", "pause": "pauses past the lease", "reshard": "reshards"}
@@ -96,8 +99,9 @@ def _settle(fleet: Fleet, seconds: float) -> None:
         clock.sleep(0.2)
 
 
-def _audit(fleet: Fleet, proxy: FaultProxy, undone: list[Callable[[], None]], *, seconds: float) -> int:
-    counted = fleet.recount()
+def _audit(
+    fleet: Fleet, proxy: FaultProxy, counted: Recount, undone: list[Callable[[], None]], *, seconds: float
+) -> int:
     figures = {
         **fleet.counts,
         **proxy.counts,

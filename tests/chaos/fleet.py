@@ -16,10 +16,10 @@ import psutil
 from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.clickstream import Scenario
 from consumer.entrypoints.demo.cloud import Cloud, environment_for
-from consumer.entrypoints.demo.lineage import count_family, families
+from consumer.entrypoints.demo.lineage import Together, count_stream
 from consumer.entrypoints.demo.processes import Child, Children, wait_until
 from consumer.entrypoints.demo.producer import Producer
-from consumer.entrypoints.demo.recount import Recount, recount
+from consumer.entrypoints.demo.recount import Recount, are_combined, recount
 from consumer.environment import environment
 from consumer.errors import EXIT_DAEMON, EXIT_ENVIRONMENT, EXIT_FENCED, EXIT_OK
 from consumer.pipeline.load import load
@@ -223,13 +223,21 @@ class Fleet:
         )
         assert all(process.status in _FORESEEN for process in processes)
 
-    def recount(self) -> Recount:
-        """Compare what arrived with what an independent recount of all shards says."""
-        counted = [
-            one.expected
-            for family in families(self.cloud.shards())
-            for one in count_family(self._pipeline, family, 0, self.cloud.records)
-        ]
+    def count_again(self) -> Together:
+        """Return what an independent recount of all shards says."""
+        return count_stream(self._pipeline, self.cloud.shards(), 0, self.cloud.records)
+
+    def wait_for_combined(self, counted: Together) -> None:
+        """Wait until global windows that are complete have their rows; workers that end are started again."""
+        wait_until(
+            lambda: are_combined(self._pipeline, counted, self.cloud.delivered()),
+            "global windows to be combined",
+            seconds_max=SECONDS_MAX,
+            meanwhile=self.look_after,
+        )
+
+    def recount(self, counted: Together) -> Recount:
+        """Compare what arrived with the recount."""
         return recount(self._pipeline, counted, self.cloud.delivered())
 
     def parked(self) -> list[str]:

@@ -13,7 +13,7 @@ import msgspec
 
 from consumer.entrypoints.demo.clients import client
 from consumer.entrypoints.demo.cloud import Cloud, environment_for
-from consumer.entrypoints.demo.lineage import count_family, families
+from consumer.entrypoints.demo.lineage import count_stream
 from consumer.entrypoints.demo.recount import Recount, recount
 from consumer.entrypoints.emulator import DEFAULT_PORT
 from consumer.environment import environment
@@ -122,11 +122,7 @@ class Site:
         ends = self._ends()
         wait_for(lambda: self._have_reached(ends), "the workers to catch up", SECONDS_MAX)
         generation = self.cloud.application().generation
-        counted = [
-            one.expected
-            for family in families(self.cloud.shards())
-            for one in count_family(self.cloud.pipeline, family, generation, self.cloud.records)
-        ]
+        counted = count_stream(self.cloud.pipeline, self.cloud.shards(), generation, self.cloud.records)
         found: Recount | None = None
 
         def is_right() -> bool:

@@ -18,7 +18,7 @@ from consumer.core.counts import Counts
 from consumer.core.processor import Outcome, Processor
 from consumer.pipeline.definitions import window_hash
 from consumer.pipeline.model import Pipeline
-from consumer.records import DEAD_LETTER, LATE, HashRange, Record, Row
+from consumer.records import CONTRIBUTION, DEAD_LETTER, LATE, HashRange, Record, Row
 from consumer.testing.reference import Expected, Idle, ReferenceShard, reference, reference_lineage
 from tests import random_lineages
 from tests.core.rule_stories import IMPLEMENTATIONS, Core, Reference, story_record
@@ -35,9 +35,9 @@ Step = Idle | list[Record]
 class Case:
     """A random pipeline, compiled, and shards for it."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, combines: bool = False) -> None:
         self.random = Random(seed)
-        self.pipeline = random_lineages.pipeline(self.random)
+        self.pipeline = random_lineages.pipeline(self.random, combines=combines)
         self.shards = random_lineages.wild_lineage(self.random, self.pipeline)
         self.program = compile_pipeline(self.pipeline)
         parents = {parent for shard in self.shards for parent in shard.parents}
@@ -47,7 +47,7 @@ class Case:
         return reference_lineage(self.pipeline, GENERATION, self.shards, window_hash, close_all=close_all)
 
     def begin(self, shard: ReferenceShard, parents: Sequence[Processor]) -> Processor:
-        return _begin(self.program, shard, parents)
+        return begin(self.program, shard, parents)
 
     def steps(self, shard: ReferenceShard, size_max: int) -> Iterator[Step]:
         """Return what comes in of a shard: records in batches of random sizes."""
@@ -64,21 +64,21 @@ class Case:
         yield batch
 
 
-def _begin(program: Program, shard: ReferenceShard, parents: Sequence[Processor]) -> Processor:
+def begin(program: Program, shard: ReferenceShard, parents: Sequence[Processor]) -> Processor:
     if not parents:
         return Processor(program, shard.id, GENERATION, hash_range=shard.hash_range)
     return Processor.inherit(program, shard.id, GENERATION, hash_range=shard.hash_range, parents=parents)
 
 
-def _take(processor: Processor, step: Step) -> list[Row]:
+def take(processor: Processor, step: Step) -> list[Row]:
     """Return all rows that arise from a step."""
     if isinstance(step, list):
         return processor.apply(step).rows
     return processor.idle(step.now_ms).rows + processor.apply(()).rows
 
 
-def _assert_rows(rows: list[Row], expected: Expected) -> None:
-    assert [row for row in rows if row.output not in {LATE, DEAD_LETTER}] == expected.rows
+def assert_rows(rows: list[Row], expected: Expected) -> None:
+    assert [row for row in rows if row.output not in {LATE, DEAD_LETTER, CONTRIBUTION}] == expected.rows
     assert [row for row in rows if row.output == LATE] == expected.late
     dead = [row for row in rows if row.output == DEAD_LETTER]
     for row, letter in zip(dead, expected.dead_letters, strict=True):
@@ -102,8 +102,8 @@ def test_generated_code_gives_what_the_interpreter_gives(seed: int) -> None:
         processor = case.begin(shard, [processors[parent] for parent in shard.parents])
         processors[shard.id] = processor
         size_max = case.random.choice([1, 9, 1000])
-        rows = [row for step in case.steps(shard, size_max) for row in _take(processor, step)]
-        _assert_rows(rows, expected[shard.id])
+        rows = [row for step in case.steps(shard, size_max) for row in take(processor, step)]
+        assert_rows(rows, expected[shard.id])
         _assert_counts(processor.totals, expected[shard.id])
         assert processor.watermark_ms == expected[shard.id].watermark_ms
         assert sum(processor.open_groups().values()) == len(expected[shard.id].open_windows)
@@ -179,7 +179,7 @@ class Mortal:
         if self._rows_max < 10_000:
             rows = sorted(rows, key=lambda row: row if row.output not in {LATE, DEAD_LETTER} else ())
             expected = replace(expected, rows=sorted(expected.rows))
-        _assert_rows(rows, expected)
+        assert_rows(rows, expected)
 
     def _take(self, records: list[Record]) -> None:
         while records or self.processor.closing:
@@ -234,7 +234,7 @@ def test_aligned_results_are_those_of_a_single_shard(seed: int) -> None:
     processors: dict[str, Processor] = {}
     rows: list[Row] = []
     for shard in shards:
-        processor = _begin(program, shard, [processors[parent] for parent in shard.parents])
+        processor = begin(program, shard, [processors[parent] for parent in shard.parents])
         processors[shard.id] = processor
         rows += processor.apply([item for item in shard.inputs if isinstance(item, Record)]).rows
     parents = {parent for shard in shards for parent in shard.parents}

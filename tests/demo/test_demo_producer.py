@@ -58,7 +58,7 @@ def test_the_events_fit_the_demos_pipeline(shards: list[Expected]) -> None:
         "misrouted",
     }
     assert 0 < dead.total() < SCENARIO.events / 100
-    for window in ("page_views", "revenue", "visits"):
+    for window in ("page_views", "all_views", "revenue", "visits"):
         assert 0 < late[window] < SCENARIO.events / 50
 
 
@@ -68,7 +68,7 @@ def test_windows_of_all_kinds_close_and_some_stay_open(shards: list[Expected]) -
     assert closed["page_views"] > 2000
     assert closed["revenue"] > 1000
     assert closed["visits"] > 100
-    assert set(still_open) == {"page_views", "revenue", "visits"}
+    assert set(still_open) == {"page_views", "all_views", "revenue", "visits"}
 
 
 def test_only_late_events_are_out_of_order_beyond_the_bound(shards: list[Expected]) -> None:

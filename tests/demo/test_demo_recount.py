@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,21 @@ import msgspec
 import pytest
 
 from consumer.core.ids import result_id
-from consumer.entrypoints.demo.recount import Comparison, Recount, compare, destinations, recount
+from consumer.entrypoints.demo.lineage import Counted, Together, together
+from consumer.entrypoints.demo.recount import (
+    Comparison,
+    Recount,
+    WindowSums,
+    are_combined,
+    compare,
+    destinations,
+    recount,
+)
+from consumer.pipeline.definitions import window_hash
 from consumer.pipeline.load import load_text
 from consumer.pipeline.model import Pipeline
 from consumer.records import Record
-from consumer.testing.reference import Expected, reference
+from consumer.testing.reference import Combined, Expected, reference
 
 SHARDS = ("shardId-000000000000", "shardId-000000000001")
 
@@ -65,22 +76,35 @@ RECORDS = {
 
 
 @pytest.fixture
-def expected(pipeline: Pipeline) -> list[Expected]:
-    return [reference(pipeline, shard, 0, records, lambda _, window: window.name) for shard, records in RECORDS.items()]
+def expected(pipeline: Pipeline) -> Together:
+    return counted(pipeline)
 
 
-@pytest.fixture
-def delivered(pipeline: Pipeline, expected: list[Expected]) -> dict[str, list[bytes]]:
+def counted(
+    pipeline: Pipeline, records: Mapping[str, Sequence[Record]] = RECORDS, *, closed: Collection[str] = ()
+) -> Together:
+    shards = [reference(pipeline, shard, 0, of_shard, window_hash) for shard, of_shard in records.items()]
+    return together(pipeline, [Counted(one, None, closed=one.shard in closed) for one in shards], 0)
+
+
+def arrived(pipeline: Pipeline, counted: Together) -> dict[str, list[bytes]]:
     """Return what a faultless worker delivers, in an order that is not the recount's."""
     rows: dict[str, list[bytes]] = {stream: [] for stream in destinations(pipeline)}
-    for shard in reversed(expected):
-        for row in shard.rows:
+    everything: list[Combined | Expected] = [counted.combined, *reversed(counted.shards)]
+    for given in everything:
+        for row in given.rows:
             rows["everything"].append(row.data)
             if row.output == "views":
                 rows["views"].append(row.data)
+    for shard in counted.shards:
         rows["late"] += [row.data for row in shard.late]
         rows["dead"] += [dead_letter(letter.members, letter.reason) for letter in shard.dead_letters]
     return rows
+
+
+@pytest.fixture
+def delivered(pipeline: Pipeline, expected: Together) -> dict[str, list[bytes]]:
+    return arrived(pipeline, expected)
 
 
 def dead_letter(members: dict[str, Any], reason: str, detail: str = "what the worker says") -> bytes:
@@ -97,7 +121,7 @@ def figures(comparison: Comparison) -> tuple[int, int, int]:
 
 
 def test_a_faultless_delivery_is_right(
-    pipeline: Pipeline, expected: list[Expected], delivered: dict[str, list[bytes]]
+    pipeline: Pipeline, expected: Together, delivered: dict[str, list[bytes]]
 ) -> None:
     result = recount(pipeline, expected, delivered)
     assert result.is_right
@@ -108,7 +132,7 @@ def test_a_faultless_delivery_is_right(
 
 
 def test_every_event_is_in_one_place_of_every_window(
-    pipeline: Pipeline, expected: list[Expected], delivered: dict[str, list[bytes]]
+    pipeline: Pipeline, expected: Together, delivered: dict[str, list[bytes]]
 ) -> None:
     views, visits = recount(pipeline, expected, delivered).sums
     places = [(s.received, s.closed, s.still_open, s.late, s.dead_letters, s.filtered) for s in (views, visits)]
@@ -118,7 +142,7 @@ def test_every_event_is_in_one_place_of_every_window(
 
 @pytest.mark.parametrize("stream", ["views", "everything", "late", "dead"])
 def test_a_missing_row_is_found(
-    pipeline: Pipeline, expected: list[Expected], delivered: dict[str, list[bytes]], stream: str
+    pipeline: Pipeline, expected: Together, delivered: dict[str, list[bytes]], stream: str
 ) -> None:
     del delivered[stream][0]
     result = recount(pipeline, expected, delivered)
@@ -129,7 +153,7 @@ def test_a_missing_row_is_found(
 
 @pytest.mark.parametrize("stream", ["views", "everything", "late", "dead"])
 def test_a_tampered_row_is_found(
-    pipeline: Pipeline, expected: list[Expected], delivered: dict[str, list[bytes]], stream: str
+    pipeline: Pipeline, expected: Together, delivered: dict[str, list[bytes]], stream: str
 ) -> None:
     delivered[stream][-1] = changed(delivered[stream][-1], pipeline="other")
     result = recount(pipeline, expected, delivered)
@@ -139,7 +163,7 @@ def test_a_tampered_row_is_found(
 
 @pytest.mark.parametrize("stream", ["views", "everything", "late", "dead"])
 def test_a_duplicate_with_equal_bytes_is_removed(
-    pipeline: Pipeline, expected: list[Expected], delivered: dict[str, list[bytes]], stream: str
+    pipeline: Pipeline, expected: Together, delivered: dict[str, list[bytes]], stream: str
 ) -> None:
     delivered[stream] += [bytes(bytearray(delivered[stream][0])), delivered[stream][0]]
     result = recount(pipeline, expected, delivered)
@@ -149,7 +173,7 @@ def test_a_duplicate_with_equal_bytes_is_removed(
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_two_contents_of_one_id_are_wrong_in_whatever_order(
-    pipeline: Pipeline, expected: list[Expected], delivered: dict[str, list[bytes]], place: int
+    pipeline: Pipeline, expected: Together, delivered: dict[str, list[bytes]], place: int
 ) -> None:
     delivered["everything"].insert(place, changed(delivered["everything"][0], views=77))
     result = recount(pipeline, expected, delivered)
@@ -158,14 +182,14 @@ def test_two_contents_of_one_id_are_wrong_in_whatever_order(
 
 
 def test_a_row_nobody_expects_is_wrong(
-    pipeline: Pipeline, expected: list[Expected], delivered: dict[str, list[bytes]]
+    pipeline: Pipeline, expected: Together, delivered: dict[str, list[bytes]]
 ) -> None:
     delivered["everything"].append(changed(delivered["everything"][0], id=result_id("clicks", 1, "views", ["/"], 0)))
     assert recount(pipeline, expected, delivered).results.wrong == 1
 
 
 def test_a_row_in_the_wrong_place_is_missing_there_and_wrong_here(
-    pipeline: Pipeline, expected: list[Expected], delivered: dict[str, list[bytes]]
+    pipeline: Pipeline, expected: Together, delivered: dict[str, list[bytes]]
 ) -> None:
     delivered["late"].append(delivered["dead"].pop())
     result = recount(pipeline, expected, delivered)
@@ -178,9 +202,7 @@ def test_what_is_no_row_is_wrong(row: bytes) -> None:
     assert figures(compare({}, [row])) == (0, 1, 0)
 
 
-def test_missing_rows_do_not_add_up(
-    pipeline: Pipeline, expected: list[Expected], delivered: dict[str, list[bytes]]
-) -> None:
+def test_missing_rows_do_not_add_up(pipeline: Pipeline, expected: Together, delivered: dict[str, list[bytes]]) -> None:
     delivered["late"].clear()
     delivered["dead"].clear()
     result = recount(pipeline, expected, delivered)
@@ -197,10 +219,76 @@ def test_examples_are_few() -> None:
 def test_the_demos_pipeline_can_be_recounted() -> None:
     pipeline = load_text(Path("config/clickstream.yaml").read_text(encoding="utf-8"), "clickstream.yaml", {})
     assert destinations(pipeline) == {
-        "aggregates": ["page_views", "revenue", "visits"],
+        "aggregates": ["page_views", "all_views", "revenue", "visits"],
         "late": [":late"],
         "dead-letters": [":dead_letter"],
     }
+
+
+GLOBAL = PIPELINE.replace(
+    "  visits:",
+    "  totals: {tumbling: 10ms, by: [page], combine: true, allowed_lateness: 5ms, select: {views: count()}}\n  visits:",
+)
+
+
+AHEAD = RECORDS | {SHARDS[1]: [record(1, "bob", 1), record(2, "bob", 50), record(3, "bob", 95), record(4, "bob", 120)]}
+"""Bob's shard is past a window that ann's has an event in, and is not past."""
+
+
+@pytest.fixture(scope="module")
+def everywhere() -> Pipeline:
+    return load_text(GLOBAL, "test", {})
+
+
+def totals(result: Recount) -> WindowSums:
+    return next(sums for sums in result.sums if sums.window == "totals")
+
+
+def test_a_global_window_is_one_row_when_every_open_shard_is_past_it(everywhere: Pipeline) -> None:
+    expected = counted(everywhere, AHEAD)
+    rows = [msgspec.json.decode(row.data) for row in expected.combined.rows]
+    assert [(row["views"], row["window_start"][-5:]) for row in rows] == [(3, ".000Z"), (1, ".030Z"), (1, ".050Z")]
+    assert all("shard" not in row and row["final"] for row in rows)
+    delivered = arrived(everywhere, expected)
+    assert are_combined(everywhere, expected, delivered)
+    assert recount(everywhere, expected, delivered).is_right
+
+
+def test_what_is_contributed_and_not_complete_is_still_open(everywhere: Pipeline) -> None:
+    expected = counted(everywhere, AHEAD)
+    result = recount(everywhere, expected, arrived(everywhere, expected))
+    assert totals(result).still_open == 3
+    assert result.open_windows["totals"] == 2, "one of them has an event of each shard"
+
+
+def test_a_shard_that_has_ended_holds_nothing_back(everywhere: Pipeline) -> None:
+    expected = counted(everywhere, AHEAD, closed=SHARDS[:1])
+    assert len(expected.combined.rows) == 4
+    assert recount(everywhere, expected, arrived(everywhere, expected)).is_right
+
+
+def test_a_row_of_a_global_window_that_is_not_there_is_waited_for_and_missing(everywhere: Pipeline) -> None:
+    expected = counted(everywhere, AHEAD)
+    delivered = arrived(everywhere, expected)
+    del delivered["everything"][1]
+    assert not are_combined(everywhere, expected, delivered)
+    result = recount(everywhere, expected, delivered)
+    assert (result.missing, result.wrong) == (1, 0)
+    assert not totals(result).adds_up
+
+
+def test_a_row_of_a_global_window_that_is_not_complete_is_wrong(everywhere: Pipeline) -> None:
+    early = arrived(everywhere, counted(everywhere, AHEAD, closed=SHARDS[:1]))
+    result = recount(everywhere, counted(everywhere, AHEAD), early)
+    assert (result.missing, result.wrong) == (0, 1)
+
+
+def test_a_row_of_a_global_window_with_a_part_of_its_events_is_wrong(everywhere: Pipeline) -> None:
+    expected = counted(everywhere, AHEAD)
+    delivered = arrived(everywhere, expected)
+    delivered["everything"][0] = changed(delivered["everything"][0], views=2)
+    assert are_combined(everywhere, expected, delivered), "what is in them is the recount's to say"
+    assert recount(everywhere, expected, delivered).wrong == 1
 
 
 def examples(result: Recount) -> list[str]:

@@ -20,6 +20,7 @@ from consumer.errors import EXIT_FAILURE, EXIT_OK
 from consumer.pipeline.load import load
 from consumer.pipeline.model import Pipeline
 from consumer.runtime import clock
+from consumer.state.base import Application
 from consumer.testing.reference import Expected
 
 
@@ -83,6 +84,9 @@ class _Cloud:
     def delivered(self) -> None:
         return None
 
+    def application(self) -> Application:
+        return Application(0, 0, (), "", 0)
+
 
 def _found(missing: int, wrong: int = 0) -> Recount:
     return Recount(Comparison(9, missing=missing, wrong=wrong), Comparison(0), Comparison(0), (), {})
@@ -92,7 +96,8 @@ def _found(missing: int, wrong: int = 0) -> Recount:
 def audited(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> _Cloud:
     cloud = _Cloud(pipeline)
     one = Counted(cast("Expected", None), None, closed=False)
-    monkeypatch.setattr(steps, "_counted", lambda _: [one])
+    monkeypatch.setattr(steps, "_counted", lambda *_: [one])
+    monkeypatch.setattr(steps, "together", lambda *_: None)
     monkeypatch.setattr(steps, "recount", lambda *_: next(cloud.arrivals))
     return cloud
 

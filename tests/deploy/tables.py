@@ -8,7 +8,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "ecs" / "template.yaml"
-_OF_THE_TEMPLATE_ALONE = ("PointInTimeRecoverySpecification",)
+_OF_THE_TEMPLATE_ALONE = ("PointInTimeRecoverySpecification", "TimeToLiveSpecification")
 
 
 def tables_of_ecs(application: str, state_table: str) -> dict[str, dict[str, Any]]:

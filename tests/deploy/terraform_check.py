@@ -37,7 +37,7 @@ NAMES = (
 )
 OPTIONAL = {"DeliveryStreams", "Keys", "Objects", "Queues", "StateBucket", "StateObjects", "StreamKey"}
 CASES: dict[str, tuple[set[str], set[str]]] = {
-    "bare": (OPTIONAL, {"no_state_bucket"}),
+    "bare": (OPTIONAL, set()),
     "full": (set(), {"firehose", "keys", "s3", "sqs", "state_bucket", "stream_key"}),
 }
 """What a pipeline does not have, and the features that it therefore has."""

@@ -104,7 +104,7 @@ FEATURES = {"daemon_metrics", "fan_out", "firehose", "keys", "s3", "sqs", "state
 
 
 def test_the_role_has_the_policy_of_deploy_iam_and_nothing_else(bare: Stack, full: Stack) -> None:
-    assert bare.statements("worker") == by_sid(render("worker", arns(), {"no_state_bucket"}, "leases"))
+    assert bare.statements("worker") == by_sid(render("worker", arns(), set(), "leases"))
     assert full.statements("worker") == by_sid(render("worker", arns(), FEATURES, "leases"))
 
 

@@ -62,17 +62,17 @@ ALWAYS = {"ReadStream", "KeepLeases", "FindOwnLeases", "ElectLeader", "ReportAli
 @pytest.mark.parametrize(
     ("parts", "home", "more"),
     [
-        ({}, HOME, {"KeepSnapshotsInTable"}),
+        ({}, HOME, set()),
         ({"bucket": ", bucket: snapshots"}, HOME, {"KeepSnapshots", "ListSnapshots"}),
-        ({"sinks": "{firehose: {stream: rows}}"}, HOME, {"KeepSnapshotsInTable", "SendToFirehose"}),
-        ({"sinks": "{s3: {bucket: results}}"}, HOME, {"KeepSnapshotsInTable", "SendToS3"}),
-        ({"sinks": "{sqs: {queue_url: 'https://sqs/1/q'}}"}, HOME, {"KeepSnapshotsInTable", "SendToSqs"}),
-        ({"kcl": "retrievalMode: FANOUT"}, HOME, {"KeepSnapshotsInTable", "ReadByFanOut", "ReceiveByFanOut"}),
-        ({"kcl": "metricsLevel: DETAILED"}, HOME, {"KeepSnapshotsInTable", "PublishDaemonMetrics"}),
+        ({"sinks": "{firehose: {stream: rows}}"}, HOME, {"SendToFirehose"}),
+        ({"sinks": "{s3: {bucket: results}}"}, HOME, {"SendToS3"}),
+        ({"sinks": "{sqs: {queue_url: 'https://sqs/1/q'}}"}, HOME, {"SendToSqs"}),
+        ({"kcl": "retrievalMode: FANOUT"}, HOME, {"ReadByFanOut", "ReceiveByFanOut"}),
+        ({"kcl": "metricsLevel: DETAILED"}, HOME, {"PublishDaemonMetrics"}),
         (
             {},
             Home(ACCOUNT, REGION, create_lease_tables=True, stream_key="arn:k", keys=("arn:b",)),
-            {"KeepSnapshotsInTable", "CreateLeaseTables", "IndexLeaseTable", "DecryptStream", "UseKeys"},
+            {"CreateLeaseTables", "IndexLeaseTable", "DecryptStream", "UseKeys"},
         ),
     ],
 )

@@ -137,7 +137,7 @@ def test_it_takes_the_table_that_workers_had(aws: None) -> None:
     stack = deploy("moved", CreateStateTable="false", DeliveryStreamArns=DELIVERY)
     assert "StateTable" not in stack.ids
     assert stack.outputs["StateTableName"] == "moved-state"
-    policy = render("lambda", arns("moved", DELIVERY), {"firehose", "no_state_bucket"}, "")
+    policy = render("lambda", arns("moved", DELIVERY), {"firehose"}, "")
     assert stack.statements("function") == by_sid(policy)
 
 
@@ -166,7 +166,7 @@ def test_the_role_has_the_policy_of_deploy_iam_and_nothing_else(stack: Stack, ba
     (queue,) = statements.pop("SendDeadLetters")["Resource"]
     assert queue.endswith(stack.ids["DeadLetters"].rpartition("/")[2])
     assert statements == by_sid(render("lambda", arns("full", DELIVERY), FEATURES, ""))
-    policy = render("lambda", arns("bare", DELIVERY, f"{DELIVERY}-late"), {"firehose", "no_state_bucket"}, "")
+    policy = render("lambda", arns("bare", DELIVERY, f"{DELIVERY}-late"), {"firehose"}, "")
     assert bare.statements("function") == by_sid(policy)
 
 

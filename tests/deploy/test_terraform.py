@@ -15,7 +15,9 @@ from typing import Any
 
 import hcl2
 import pytest
+from ruamel.yaml import YAML
 
+from consumer.state.items import EXPIRES_AT
 from deploy.iam.policy import FEATURES, ROLES, statements_of
 from tests.deploy.tables import shape, tables_of_ecs
 
@@ -125,6 +127,15 @@ def test_the_tables_are_those_of_deploy_ecs() -> None:
         name: shape(each) for name, each in expected.items()
     }
     assert {each["BillingMode"] for each in (*written.values(), *expected.values())} == {"PAY_PER_REQUEST"}
+
+
+def test_the_tables_of_states_forget_what_expires() -> None:
+    """By what the store writes; moto's CloudFormation would not notice."""
+    (state,) = [body for _, name, body in resources("resource") if name == "state" and "ttl" in body]
+    assert state["ttl"] == [{"attribute_name": EXPIRES_AT, "enabled": True}]
+    for template in ("ecs", "lambda"):
+        made = YAML(typ="rt").load(MODULE.parent / template / "template.yaml")["Resources"]["StateTable"]["Properties"]
+        assert made["TimeToLiveSpecification"] == {"AttributeName": EXPIRES_AT, "Enabled": True}
 
 
 def as_request(body: dict[str, Any]) -> dict[str, Any]:

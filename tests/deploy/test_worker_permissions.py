@@ -39,6 +39,7 @@ events:
 windows:
   views: {{tumbling: 1m, by: [user], select: {{views: count()}}}}
   pages: {{session: {{gap: 5m}}, by: [user], select: {{pages: "collect(page, 9)"}}}}
+  total: {{tumbling: 1m, combine: true, select: {{views: count()}}}}
 sinks: [{{firehose: {{stream: rows}}}}]
 late: {{s3: {{bucket: results, prefix: rare}}}}
 dead_letter: {{sqs: {{queue_url: "{queue}"}}}}

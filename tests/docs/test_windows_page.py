@@ -74,7 +74,8 @@ def test_the_query_adds_the_parts_up() -> None:
 
 
 def _partial_rows() -> list[dict[str, Any]]:
-    (example,) = [each for each in EXAMPLES if "shard" in each.table.header]
+    of_shards = [each for each in EXAMPLES if "shard" in each.table.header]
+    (example,) = [each for each in of_shards if not any(window.combined for window in each.pipeline.windows)]
     return play(example).rows
 
 

@@ -8,7 +8,8 @@ order of arrival, an idle decision (`idle at 12:05` for a time) or the end of th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import PurePath
@@ -19,6 +20,7 @@ from ruamel.yaml import YAML
 from consumer.core.calendar import zone
 from consumer.core.compile import compile_pipeline
 from consumer.core.processor import Processor
+from consumer.entrypoints.global_rows import GlobalRows
 from consumer.pipeline.load import load_text
 from consumer.pipeline.model import Pipeline, Tumbling
 from consumer.records import DEAD_LETTER, LATE, Record, Row
@@ -116,7 +118,7 @@ class Played:
 def play(example: Example) -> Played:
     """Give the lines to the core, one at a time."""
     teller = _Teller(example.pipeline)
-    shards = _Shards(example.pipeline)
+    shards = _Shards(example.pipeline, sorted({line["shard"] for line in example.table.rows if line.get("shard")}))
     lines = []
     rows: list[dict[str, Any]] = []
     for number, line in enumerate(example.table.rows, 1):
@@ -148,18 +150,32 @@ def _local(pipeline: Pipeline, time: str) -> str:
 
 
 class _Shards:
-    """A processor a shard."""
+    """A processor a shard; global windows give their rows with the line that completes them."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, shards: Iterable[str]) -> None:
         self._pipeline = pipeline
         self._program = compile_pipeline(pipeline)
         self._processors: dict[str, Processor] = {}
+        self._global_rows = GlobalRows(self._program)
+        for number in shards:
+            self._processor(number)
 
     def take(self, number: int, line: Line) -> tuple[list[Row], int | None]:
         """Take a line; return its rows and the watermark behind it."""
+        if line["time"] == END:
+            rows = [row for processor in self._processors.values() for row in processor.close_all().rows]
+            return self._with_global(rows, math.inf), None
+        rows, watermark_ms = self._take(number, line)
+        watermarks = [processor.watermark_ms for processor in self._processors.values()]
+        until_ms = min(-math.inf if each is None else each for each in watermarks)
+        return self._with_global(rows, until_ms), watermark_ms
+
+    def _with_global(self, rows: list[Row], until_ms: float) -> list[Row]:
+        own = list(self._global_rows.without(rows))
+        return own + [row for window in self._global_rows.complete(until_ms) for row in window]
+
+    def _take(self, number: int, line: Line) -> tuple[list[Row], int | None]:
         time = line["time"]
-        if time == END:
-            return [row for processor in self._processors.values() for row in processor.close_all().rows], None
         processor = self._processor(line.get("shard", "1"))
         if time.startswith(IDLE):
             outcome = processor.idle(instant_ms(time.removeprefix(IDLE)))

@@ -14,10 +14,11 @@ import psutil
 from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.clickstream import Scenario
 from consumer.entrypoints.demo.cloud import Cloud, environment_for
-from consumer.entrypoints.demo.lineage import count_family, families
+from consumer.entrypoints.demo.lineage import Together, count_stream
 from consumer.entrypoints.demo.processes import Child, Children, wait_until
 from consumer.entrypoints.demo.producer import Producer
-from consumer.entrypoints.demo.recount import Recount, recount
+from consumer.entrypoints.demo.recount import Recount, are_combined, recount
+from consumer.entrypoints.demo.runtime_api import LambdaFunction, tick_until
 from consumer.environment import environment
 from consumer.errors import EXIT_USAGE, RetryableError
 from consumer.pipeline.load import load
@@ -131,12 +132,25 @@ class Rig:
 
     def recount(self, *, idle: bool = False) -> Recount:
         """Recount the stream; `idle`: the shards were found idle behind their last records."""
-        counted = [
-            one.expected
-            for family in families(self.cloud.shards())
-            for one in count_family(self.pipeline, family, 0, lambda shard: self._inputs(shard, idle=idle))
-        ]
-        return recount(self.pipeline, counted, self.cloud.delivered())
+        return recount(self.pipeline, self._counted(idle=idle), self.cloud.delivered())
+
+    def wait_until_combined(self, worker: Child, *, idle: bool = False) -> None:
+        """Wait until global windows that are complete by all that is in the stream have their rows."""
+        counted = self._counted(idle=idle)
+        assert counted.combined.rows
+        wait_until(
+            lambda: are_combined(self.pipeline, counted, self.cloud.delivered()),
+            "global windows to be combined",
+            seconds_max=SECONDS_MAX,
+            alive=[worker],
+        )
+
+    def tick_until_combined(self, function: LambdaFunction) -> None:
+        """Tick until global windows that are complete by all that is in the stream have their rows."""
+        tick_until_combined(self.cloud, function, self._counted(idle=False))
+
+    def _counted(self, *, idle: bool) -> Together:
+        return count_stream(self.pipeline, self.cloud.shards(), 0, lambda shard: self._inputs(shard, idle=idle))
 
     def _inputs(self, shard: str, *, idle: bool) -> list[Record | Idle]:
         records = self.cloud.records(shard)
@@ -147,6 +161,16 @@ class Rig:
         assert claim.state is not None
         assert claim.state.watermark_ms is not None
         return [*records, Idle(claim.state.watermark_ms + self.pipeline.events.out_of_orderness_ms)]
+
+
+def tick_until_combined(cloud: Cloud, function: LambdaFunction, counted: Together) -> None:
+    assert counted.combined.rows
+
+    def done() -> bool:
+        return are_combined(cloud.pipeline, counted, cloud.delivered())
+
+    tick_until(done, function.invoke, seconds_max=SECONDS_MAX)
+    assert done()
 
 
 def processes_of(worker: Child) -> list[psutil.Process]:

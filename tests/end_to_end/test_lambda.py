@@ -16,6 +16,8 @@ from tests.end_to_end.rig import Rig
 pytestmark = [pytest.mark.xdist_group("lambda")]
 SHARDS = 2
 HANDLER = "consumer.entrypoints.lambda_handler.handler"
+TIMEOUT_SECONDS = 20.0
+"""The tick waits so long for an invocation that may still be at work."""
 HABITS = Habits(duplicate=0.05, old_batch=0.05, throttled=0.1, early_child=0.1)
 
 
@@ -24,7 +26,7 @@ def test_a_function_that_is_killed_at_random_loses_and_doubles_nothing(rig: Rig)
     environ = {**rig.environ, "STREAMGAUGE_PIPELINE": str(rig.file), UNCHECKED: "yes"}
     client: Any = rig.emulator.client("kinesis")
     stream = rig.pipeline.source.stream
-    with LambdaFunction(rig.children, environ, handler=HANDLER) as function:
+    with LambdaFunction(rig.children, environ, handler=HANDLER, timeout_seconds=TIMEOUT_SECONDS) as function:
 
         def invoke(event: dict[str, Any]) -> Any:
             if not mapping.failed:
@@ -44,6 +46,7 @@ def test_a_function_that_is_killed_at_random_loses_and_doubles_nothing(rig: Rig)
         while not mapping.drained():
             pass
         assert function.invoke({"source": "aws.events", "detail-type": "Scheduled Event"})["shards"] >= 0
+        rig.tick_until_combined(function)
         assert function.containers > 1
         assert mapping.failed > 0
         counted = rig.recount()

@@ -51,6 +51,7 @@ def test_a_pipeline_goes_to_lambda_and_back_with_its_sessions_open(rig: Rig) -> 
         assert "runs in workers" in function.output()
     worker = rig.start()
     rig.wait_until_read(worker)
+    rig.wait_until_combined(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
     counted = rig.recount()
     assert counted.is_right, counted

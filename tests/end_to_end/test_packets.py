@@ -13,8 +13,9 @@ import pytest
 
 from consumer.entrypoints.demo.clickstream import Message, Scenario
 from consumer.entrypoints.demo.cloud import Cloud
-from consumer.entrypoints.demo.lineage import count_family, families
-from consumer.entrypoints.demo.recount import Recount, recount
+from consumer.entrypoints.demo.lineage import Together, count_stream
+from consumer.entrypoints.demo.processes import wait_until
+from consumer.entrypoints.demo.recount import are_combined, recount
 from consumer.entrypoints.demo.runtime_api import LambdaFunction
 from consumer.errors import EXIT_OK
 from consumer.pipeline.load import load
@@ -23,12 +24,14 @@ from consumer.sources.kinesis import ShardInfo, describe
 from consumer.sources.mapping import UNCHECKED
 from consumer.state import dynamodb
 from consumer.testing.mapping import EventSourceMapping, Habits
-from tests.end_to_end.rig import START_MS, Rig
+from tests.end_to_end.rig import SECONDS_MAX, START_MS, Rig, tick_until_combined
 from tests.packets import Keyed, Packet, packets_of
 
 pytestmark = [pytest.mark.daemon, pytest.mark.deep, pytest.mark.xdist_group("daemon"), pytest.mark.timeout(900)]
 SHARDS = 2
 HANDLER = "consumer.entrypoints.lambda_handler.handler"
+TIMEOUT_SECONDS = 20.0
+"""The tick waits so long for an invocation that may still be at work."""
 HABITS = Habits(duplicate=0.05, old_batch=0.05, throttled=0.1)
 
 
@@ -42,16 +45,23 @@ def test_the_worker_and_the_function_take_packets_apart_alike(rig: Rig) -> None:
     worker.kill()
     worker = rig.start()
     rig.wait_until_read(worker)
+    expected = _counted(rig, rig.cloud, put)
+    wait_until(
+        lambda: are_combined(rig.pipeline, expected, rig.cloud.delivered()),
+        "global windows to be combined",
+        seconds_max=SECONDS_MAX,
+        alive=[worker],
+    )
     assert rig.stop(worker) == EXIT_OK, worker.output()
     assert "Unexpected exception during deaggregation" in worker.output()
     assert "user-" not in worker.output(), "no key of the data in any log"
-    counted = _recount(rig, rig.cloud, put)
+    counted = recount(rig.pipeline, expected, rig.cloud.delivered())
     assert counted.is_right, counted
     assert counted.results.expected > 500
     assert counted.dead_letters.expected > 20
 
-    cloud, told = _run_function(rig, random)
-    counted = _recount(rig, cloud, put)
+    cloud, told = _run_function(rig, random, put)
+    counted = recount(cloud.pipeline, _counted(rig, cloud, put), cloud.delivered())
     assert counted.is_right, counted
     assert "packets_left_out" in told
     assert _rows(cloud) == _rows(rig.cloud)
@@ -87,16 +97,13 @@ def _shard_of(shards: Sequence[ShardInfo], message: Message) -> str | None:
     return next((shard.id for shard in shards if HashRange(*map(int, shard.hash_range)).holds(hashed)), None)
 
 
-def _recount(rig: Rig, cloud: Cloud, put: Mapping[bytes, Keyed | None]) -> Recount:
+def _counted(rig: Rig, cloud: Cloud, put: Mapping[bytes, Keyed | None]) -> Together:
     """Recount with what is inside of packets, by whoever made them."""
 
     def records(shard: str) -> list[Record]:
         return [record for stored in cloud.records(shard) for record in _inside(stored, put[stored.data])]
 
-    counted = [
-        one.expected for family in families(cloud.shards()) for one in count_family(rig.pipeline, family, 0, records)
-    ]
-    return recount(cloud.pipeline, counted, cloud.delivered())
+    return count_stream(rig.pipeline, cloud.shards(), 0, records)
 
 
 def _inside(stored: Record, inside: Keyed | None) -> list[Record]:
@@ -108,7 +115,7 @@ def _inside(stored: Record, inside: Keyed | None) -> list[Record]:
     ]
 
 
-def _run_function(rig: Rig, random: Random) -> tuple[Cloud, str]:
+def _run_function(rig: Rig, random: Random, put: Mapping[bytes, Keyed | None]) -> tuple[Cloud, str]:
     """Run the same pipeline on the same stream in the function; return where its rows are, and what it told.
 
     It has state and sinks of its own, and the pipeline's name, which is part of all ids.
@@ -122,21 +129,23 @@ def _run_function(rig: Rig, random: Random) -> tuple[Cloud, str]:
     cloud.create_delivery_streams()
     rig.emulator.client("s3").create_bucket(Bucket="function-state")
     dynamodb.create_table(rig.emulator.client("dynamodb"), "function-state")
-    return cloud, _deliver(rig, file, random)
+    return cloud, _deliver(rig, file, random, cloud, _counted(rig, cloud, put))
 
 
-def _deliver(rig: Rig, file: Path, random: Random) -> str:
+def _deliver(rig: Rig, file: Path, random: Random, cloud: Cloud, counted: Together) -> str:
     """Deliver the stream to the function; return what it told."""
     client: Any = rig.emulator.client("kinesis")
     stream = rig.pipeline.source.stream
     environ = {**rig.environ, "STREAMGAUGE_PIPELINE": str(file), UNCHECKED: "yes"}
-    with LambdaFunction(rig.children, environ, handler=HANDLER) as function:
+    with LambdaFunction(rig.children, environ, handler=HANDLER, timeout_seconds=TIMEOUT_SECONDS) as function:
         mapping = EventSourceMapping(
             client, stream, describe(client, stream).arn, function.invoke, batch_size=40, random=random, habits=HABITS
         )
         while not mapping.drained():
             pass
-        return function.output()
+        told = function.output()
+        tick_until_combined(cloud, function, counted)
+        return told
 
 
 def _rows(cloud: Cloud) -> dict[str, bytes]:

@@ -33,6 +33,7 @@ def test_a_stream_is_counted_the_worker_drains_and_none_begins_with_another_file
     assert json.loads(rig.get("/readyz"))["status"] == "ready"
     metrics = rig.get("/metrics")
     assert "streamgauge_records_received_total" in metrics
+    rig.wait_until_combined(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
     counted = rig.recount()
     assert counted.is_right, counted
@@ -76,6 +77,7 @@ def test_kill_9_of_any_process_at_random_moments_loses_and_doubles_nothing(rig: 
     assert set(KINDS) == set(killed)
     worker = rig.start()
     rig.wait_until_read(worker)
+    rig.wait_until_combined(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
     counted = rig.recount()
     assert counted.is_right, counted
@@ -92,6 +94,7 @@ def test_a_relay_that_is_killed_ends_the_worker_at_once_and_the_next_one_goes_on
     rig.put(3_000, seed=2, offset_ms=3_600_000)
     worker = rig.start()
     rig.wait_until_read(worker)
+    rig.wait_until_combined(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
     counted = rig.recount()
     assert counted.is_right, counted
@@ -116,6 +119,7 @@ def _close_by_the_clock(rig: Rig) -> None:
         seconds_max=SECONDS_MAX,
         alive=[worker],
     )
+    rig.wait_until_combined(worker, idle=True)
     assert rig.stop(worker) == EXIT_OK, worker.output()
     counted = rig.recount(idle=True)
     assert counted.is_right, counted
@@ -141,6 +145,7 @@ def test_trouble_with_sinks_state_store_and_stream_delays_and_loses_nothing(rig:
     rig.put(10_000)
     worker = rig.start()
     rig.wait_until_read(worker)
+    rig.wait_until_combined(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
     rig.emulator.faults.clear()  # they were for the worker, not for those who look at what it did
     counted = rig.recount()
@@ -163,6 +168,7 @@ def test_a_stop_while_the_sink_is_down_ends_in_time_and_the_next_worker_sends_th
         seconds_max=SECONDS_MAX,
         alive=[worker],
     )
+    rig.wait_until_combined(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
     counted = rig.recount()
     assert counted.is_right, counted
@@ -180,6 +186,7 @@ def test_a_shard_is_split_its_children_merged_and_the_worker_leaves_for_good(rig
     rig.cloud.merge(left, right)
     rig.put(3_000, 3, offset_ms=1_200_000)
     rig.wait_until_read(worker)
+    rig.wait_until_combined(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
     counted = rig.recount()
     assert counted.is_right, counted
@@ -213,6 +220,7 @@ def test_another_worker_takes_over_what_one_releases_that_leaves_for_good(rig: R
     rig.put(2_000, 2, offset_ms=600_000)
     rig.wait_until_read(heir)
     assert {lease.owner for lease in (leases.read(database, "rig") or {}).values()} == {"worker-1"}
+    rig.wait_until_combined(heir)
     assert rig.stop(heir) == EXIT_OK, heir.output()
     counted = rig.recount()
     assert counted.is_right, counted
@@ -241,6 +249,7 @@ def test_throttles_at_the_start_delay_it_and_nothing_else(rig: Rig) -> None:
     rig.wait_until_told(worker, "daemon_started")
     assert rig.emulator.faults.active() == []
     rig.wait_until_read(worker)
+    rig.wait_until_combined(worker)
     assert rig.stop(worker) == EXIT_OK, worker.output()
     retried = [line["step"] for line in map(json.loads, worker.output().splitlines()) if line["event"] == "start_retry"]
     assert retried == list(STARTING_CALLS), "three tries are one call: the client's own repetitions"

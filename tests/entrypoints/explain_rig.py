@@ -15,7 +15,8 @@ from consumer.core.compile import compile_pipeline
 from consumer.emulator.server import Emulator
 from consumer.pipeline.load import load
 from consumer.records import Position, Record
-from consumer.runtime.commit import Mode, ShardOwner
+from consumer.runtime.commit import ShardOwner
+from consumer.runtime.mode import Mode
 from consumer.sources import kinesis
 from tests.entrypoints.state_rig import START_MS, Said, StateRig, World
 

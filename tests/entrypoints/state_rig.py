@@ -25,7 +25,8 @@ from consumer.pipeline.load import load
 from consumer.records import DEAD_LETTER, LATE, Position, Record
 from consumer.runtime import clock
 from consumer.runtime.adoption import adopt, former_windows
-from consumer.runtime.commit import Mode, ShardOwner
+from consumer.runtime.commit import ShardOwner
+from consumer.runtime.mode import Mode
 from consumer.runtime.surroundings import Surroundings
 from consumer.sinks.base import Failure, Router
 from consumer.sources import kinesis, leases
@@ -193,6 +194,8 @@ class StateRig:
         if crash_before_send:
             self.sink.crashes = True
         if owner.mode is Mode.ACTIVE:
+            if not ended:
+                owner.combine()
             try:
                 owner.commit(checkpoint, ended=ended)
             except Crashed:

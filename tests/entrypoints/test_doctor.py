@@ -110,6 +110,54 @@ def test_everything_that_is_missing_is_named_with_its_remedy(aws: Emulator, pipe
     assert all("Create" in line for line in missing)
 
 
+COMBINED = "  total: {tumbling: 1m, combine: true, select: {n: count()}}\nsinks:"
+
+
+@pytest.fixture
+def combining(tmp_path: Path) -> str:
+    """Return the path of a pipeline with a global window."""
+    path = tmp_path / "combining.yaml"
+    path.write_text(PIPELINE.replace("sinks:", COMBINED))
+    return str(path)
+
+
+def test_where_a_window_is_global_the_table_must_forget(aws: Emulator, combining: str, pipeline: str) -> None:
+    furnish(aws)
+    status, lines = examine(combining, aws.client)
+    assert (status, words(lines, "warning")) == (EXIT_OK, [])
+    assert "time to live             on, for expires_at" in words(lines, "ok")
+    assert "time to live" not in "\n".join(examine(pipeline, aws.client)[1]), "nothing there expires"
+    off = {"Enabled": False, "AttributeName": "expires_at"}
+    aws.client("dynamodb").update_time_to_live(TableName="state", TimeToLiveSpecification=off)
+    status, lines = examine(combining, aws.client)
+    (warning,) = words(lines, "warning")
+    assert status == EXIT_OK
+    assert warning.startswith("time to live             off: state keeps for ever what shards contribute")
+    assert "--table-name state --time-to-live-specification Enabled=true,AttributeName=expires_at" in warning
+
+
+@pytest.mark.parametrize(("code", "level"), [("AccessDeniedException", "warning"), ("InternalServerError", "missing")])
+def test_whether_the_table_forgets_may_remain_unknown(aws: Emulator, combining: str, code: str, level: str) -> None:
+    """The worker does without that permission; trouble is told as trouble."""
+    furnish(aws)
+
+    class Tables:
+        def __init__(self) -> None:
+            self._client = aws.client("dynamodb")
+
+        def describe_time_to_live(self, **_: Any) -> Any:
+            answer = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+            raise ClientError(answer, "DescribeTimeToLive")  # type: ignore[arg-type]  # the stubs ask for every member
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._client, name)
+
+    status, lines = examine(combining, lambda service: Tables() if service == "dynamodb" else aws.client(service))
+    (line,) = words(lines, level)
+    assert status == (EXIT_OK if level == "warning" else EXIT_ENVIRONMENT)
+    assert ("the role lacks dynamodb:DescribeTimeToLive" in line) == (level == "warning")
+
+
 class Denied:
     """A client that may do nothing."""
 

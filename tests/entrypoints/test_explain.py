@@ -210,6 +210,35 @@ def test_every_part_of_a_partial_window_is_told(rig: ExplainRig, capsys: Capture
     assert "Nothing of it in" in rig.explain(capsys, "pages", "null", "--at", "2026-01-01T00:00:05Z").out
 
 
+def test_the_parts_of_a_global_window_are_told(aws: tuple[Emulator, World], tmp_path: Path, capsys: Capture) -> None:
+    """As rows that they would be alone; another global window is no hindrance."""
+    windows = (
+        "  pages: {tumbling: 10s, by: [page], combine: true, buckets: 3, select: {events: count()}}\n"
+        "  trend: {sliding: {size: 10s, every: 5s}, combine: true, select: {events: count()}}\n"
+    )
+    rig = ExplainRig(*aws, tmp_path, f"explained-{next(NUMBERS)}", windows=windows)
+    rig.start()
+    for number in range(6):
+        rig.put_event(f"user-{number}", 1000 + number, page="/a")
+    for number in range(6):
+        rig.put_event(f"user-{number}", 20_000 + number, page="/")
+    rig.live(Random(1))
+    said = rig.explain(capsys, "pages", "/a", "--at", "2026-01-01T00:00:05Z", "--json")
+    assert (said.status, said.err) == (EXIT_OK, "")
+    assert said.json["global"]
+    parts = said.json["parts"]
+    rows = [row for part in parts for window in part["windows"] for row in window["rows"]]
+    assert len(parts) == 2
+    assert all(row["emitted"] for row in rows)
+    assert sum(row["row"]["events"] for row in rows) == 6
+    assert [row["row"]["shard"] for row in rows] == [part["shard"] for part in parts]
+    text = rig.explain(capsys, "pages", "/a", "--at", "2026-01-01T00:00:05Z").out
+    assert "The window is global: its row puts these parts together" in text
+    assert text.count("exact    the shard contributed the values above") == 2
+    one = rig.explain(capsys, "trend", "--at", "2026-01-01T00:00:05Z", "--json", "--shard", "0").json
+    assert [part["shard"] for part in one["parts"]] == [FIRST]
+
+
 def test_a_dead_letter_of_the_group_is_told(capsys: Capture, aws: tuple[Emulator, World], tmp_path: Path) -> None:
     """One that would have opened a group beyond the limit: it can be decoded."""
     limits = "limits: {groups: 2}\n"

@@ -13,8 +13,9 @@ from consumer.core.times import parse_time
 from consumer.emulator.server import Emulator
 from consumer.errors import EXIT_OK, EXIT_REFUSED, EXIT_USAGE, FencedError, RefusedError
 from consumer.records import Position
-from consumer.runtime.commit import Mode, ShardOwner
+from consumer.runtime.commit import ShardOwner
 from consumer.runtime.invocations import Invocations
+from consumer.runtime.mode import Mode
 from consumer.runtime.surroundings import Surroundings
 from consumer.sources.reading import Behind
 from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, StateRig, World, embedded_aws, give, new_rig

@@ -12,8 +12,9 @@ from botocore.httpsession import URLLib3Session
 
 from consumer.emulator.server import Emulator
 from consumer.errors import EXIT_OK, FencedError, RefusedError
-from consumer.runtime.commit import Mode, ShardOwner
+from consumer.runtime.commit import ShardOwner
 from consumer.runtime.invocations import Invocations
+from consumer.runtime.mode import Mode
 from consumer.runtime.surroundings import check_runs_in
 from consumer.state.base import Application
 from tests.entrypoints.state_rig import FIRST, SECOND, StateRig, World, embedded_aws, give, new_rig

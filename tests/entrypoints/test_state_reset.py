@@ -9,7 +9,7 @@ import pytest
 
 from consumer.emulator.server import Emulator
 from consumer.errors import EXIT_OK, EXIT_REFUSED, EXIT_USAGE, RefusedError
-from consumer.runtime.commit import Mode
+from consumer.runtime.mode import Mode
 from consumer.sources import leases
 from consumer.state.base import Application
 from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, START_MS, StateRig, World, embedded_aws, give, new_rig

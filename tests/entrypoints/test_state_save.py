@@ -13,7 +13,7 @@ import pytest
 from consumer.cli import main
 from consumer.emulator.server import Emulator
 from consumer.errors import EXIT_ENVIRONMENT, EXIT_FAILURE, EXIT_OK, EXIT_REFUSED, RefusedError
-from consumer.runtime.commit import Mode
+from consumer.runtime.mode import Mode
 from consumer.sources import kinesis
 from consumer.state.base import ShardState
 from consumer.state.dynamodb import DynamoStore

@@ -416,3 +416,29 @@ def test_results_that_depend_on_batches_or_restores_are_told_as_our_bug(
     assert manner in out
     assert "That is a bug of streamgauge, not of the pipeline" in out
     assert re.search(r'^      [-+] \{.*"window":"visits"', out, re.MULTILINE)
+
+
+def test_a_global_window_is_complete_when_it_is_due_in_the_test_s_shard(folder: Path) -> None:
+    """Its rows stand among the others where it closes, and in the order of their groups, whatever its buckets."""
+    text = PIPELINE.replace("combine: false,", "combine: true, buckets: 7,")
+    (folder / "pipeline.yaml").write_text(text)
+    path = one_test(
+        folder,
+        [
+            visit("12:00:05", page="/b"),
+            visit("12:00:06", "bob", page="/a"),
+            visit("12:00:07", page="/a"),
+            "crash",
+            visit("12:01:10", page="/c"),
+            "commit",
+            visit("12:07:30", page="/c"),
+            "shard closes",
+        ],
+        "{results: [{window: views, page: /a, views: 2, final: true, revision: 0}, {window: views, page: /b, views: "
+        "1}, {window: views, page: /c, views: 1}, {window: visits, user: bob, events: 1}, "
+        "{window: visits, user: ann, events: 3}, {window: views, page: /c, views: 1}, "
+        "{window: visits, user: ann, events: 1}]}",
+    )
+    path.write_text(path.read_text().replace("    windows: [visits]\n", ""))
+    status, out, err = run(path)
+    assert (status, err) == (0, ""), out

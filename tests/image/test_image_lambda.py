@@ -16,11 +16,11 @@ import pytest
 from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo.clickstream import Scenario
 from consumer.entrypoints.demo.cloud import Cloud, environment_for
-from consumer.entrypoints.demo.lineage import count_family, families
+from consumer.entrypoints.demo.lineage import count_stream
 from consumer.entrypoints.demo.processes import Children
 from consumer.entrypoints.demo.producer import Producer
-from consumer.entrypoints.demo.recount import recount
-from consumer.entrypoints.demo.runtime_api import LambdaFunction
+from consumer.entrypoints.demo.recount import are_combined, recount
+from consumer.entrypoints.demo.runtime_api import LambdaFunction, tick_until
 from consumer.pipeline.load import load
 from consumer.sources.kinesis import describe
 from consumer.sources.mapping import UNCHECKED
@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.image, pytest.mark.timeout(600, func_only=True)]
 
 FILE = Path(__file__).parents[2] / "config" / "clickstream.yaml"
 EVENTS = 3_000
+SECONDS_MAX = 180.0
 ANY_USER = "993:990"
 """AWS runs functions as whom it likes."""
 EVERY = 7
@@ -94,11 +95,10 @@ def test_the_function_in_its_container_loses_and_doubles_nothing(docker: Docker,
             while not mapping.drained():
                 pass
             assert function.containers > 1
-        counted = [
-            one.expected
-            for family in families(cloud.shards())
-            for one in count_family(pipeline, family, 0, cloud.records)
-        ]
+            counted = count_stream(pipeline, cloud.shards(), 0, cloud.records)
+            tick_until(
+                lambda: are_combined(pipeline, counted, cloud.delivered()), function.invoke, seconds_max=SECONDS_MAX
+            )
         found = recount(pipeline, counted, cloud.delivered())
         assert found.results.expected > 0
         assert found.is_right, (found.results.examples, found.late.examples, found.dead_letters.examples)

@@ -11,7 +11,7 @@ EQUIVALENTS: dict[str, str] = {
     f"{_COMMIT}_start: self.mode = Mode.ACTIVE  <=>  self._commit_at_init(rows)": (
         "who catches what commit 0 raises sets the mode"
     ),
-    f"{_COMMIT}_commit_at_init: self._send(rows)  <=>  self._unacknowledged = True": (
+    f"{_COMMIT}_commit_at_init: send(self._around, self.shard, rows)  <=>  self._unacknowledged = True": (
         "an owner that could not send never commits again"
     ),
     f"{_COMMIT}_resend: if outbox:  <=>  self.mode = Mode.FROZEN": "who catches what a commit raises sets the mode",
@@ -22,7 +22,7 @@ EQUIVALENTS: dict[str, str] = {
     f"{_COMMIT}commit: self._pending, self._pending_since, self._pending_bytes = [], None, 0  <=>  if outbox:": (
         "an owner that could not send never commits again"
     ),
-    f"{_COMMIT}commit: self._send(outbox)  <=>  self._unacknowledged = True": (
+    f"{_COMMIT}commit: send(self._around, self.shard, outbox)  <=>  self._unacknowledged = True": (
         "an owner that could not send never commits again"
     ),
     f"{_COMMIT}commit: if not ended and position is not None and self._delivered is not None:  <=>  "

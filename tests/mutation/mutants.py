@@ -22,7 +22,7 @@ WRITERS = re.compile(r"core/(accumulators\w*|expressions|group_code|loop_code)\.
 ORDERED = re.compile(r"runtime/commit\.py$")
 """Modules where the order of what is done is a rule."""
 _ACTS = re.compile(
-    r"checkpoint$|self\._(retrying|send|resend|start|restore|fence|conclude|write_commit|commit_at_init|carry_over"
+    r"(checkpoint|send)$|self\._(retrying|resend|tell|start|restore|fence|conclude|write_commit|commit_at_init|carry_over"
     r"|check_epoch|check_application|tidying\.\w+|compaction\.\w+|around\.(store|lineage|router)\.\w+)$"
     r"|.*\.close_ended$|self\.commit$"
 )

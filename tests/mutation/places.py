@@ -11,6 +11,8 @@ MODULES = (
     "consumer/runtime/adoption.py",
     "consumer/runtime/commit.py",
     "consumer/runtime/compaction.py",
+    "consumer/runtime/global_part.py",
+    "consumer/runtime/global_view.py",
     "consumer/runtime/ledger.py",
     "consumer/runtime/shard.py",
     "consumer/runtime/surroundings.py",

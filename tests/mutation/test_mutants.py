@@ -116,11 +116,11 @@ def test_conditions_of_the_fence_are_changed() -> None:
 
 
 def test_neighbours_change_places_where_the_order_is_a_rule() -> None:
-    body = "self._send(a)\nself._fence(a)\nreturn a"
-    assert "self._fence(a); self._send(a); return a" in _made(body, COMMIT)
-    assert "self._fence(a); self._send(a); return a" not in _made(body)
-    assert "self.x = a; self._send(a)" in _made("self._send(a)\nself.x = a", COMMIT)
-    assert _made("self.log(a)\nself._send(a)", COMMIT) == {"pass; self._send(a)", "self.log(a); pass"}
+    body = "send(a)\nself._fence(a)\nreturn a"
+    assert "self._fence(a); send(a); return a" in _made(body, COMMIT)
+    assert "self._fence(a); send(a); return a" not in _made(body)
+    assert "self.x = a; send(a)" in _made("send(a)\nself.x = a", COMMIT)
+    assert _made("self.log(a)\nsend(a)", COMMIT) == {"pass; send(a)", "self.log(a); pass"}
 
 
 def test_text_before_a_change_may_be_of_any_letters() -> None:

@@ -211,3 +211,22 @@ def test_alignment_is_part_of_a_window() -> None:
     assert definitions != GOLDEN[0]
     assert views == GOLDEN[1]
     assert not set(others) & set(GOLDEN)
+
+
+GLOBAL = TEXT.replace("    combine: false\n", "    combine: true\n")
+GLOBAL_VIEWS = "e01200f198b1e46531b85e7f63e2d5b98929b7aa0d02d3035e6c188846151bc0"
+
+
+def test_a_global_window_is_another_one() -> None:
+    """Its rows have other ids than those of a partial window; the other windows stay what they are."""
+    definitions, views, *others = hashes(GLOBAL)
+    assert views == GLOBAL_VIEWS
+    assert definitions != GOLDEN[0]
+    assert others == list(GOLDEN[2:])
+    assert hashes(GLOBAL.replace("combine: true", "combine: true\n    buckets: 1\n    emit: final")) == hashes(GLOBAL)
+
+
+def test_the_number_of_buckets_is_part_of_a_global_window() -> None:
+    numbers = [hashes(GLOBAL.replace("combine: true", f"combine: true\n    buckets: {n}"))[:2] for n in (1, 2, 256)]
+    assert len({definitions for definitions, _ in numbers}) == 3
+    assert len({views for _, views in numbers}) == 3

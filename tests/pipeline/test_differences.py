@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consumer.pipeline.definitions import definitions_hash, definitions_text
-from consumer.pipeline.differences import differences
+from consumer.pipeline.differences import differences, global_window_names
 from consumer.pipeline.load import load_text
 from tests.pipeline.test_definitions import TEXT, test_what_changes_results_changes_hashes
 
@@ -98,3 +98,19 @@ def test_the_hash_is_of_the_text() -> None:
         definitions_hash(other),
         definitions_text(other),
     )
+
+
+def test_a_window_that_becomes_global_and_its_buckets_are_told() -> None:
+    assert replaced("    combine: false", "    combine: true\n    buckets: 4") == [
+        "windows.views.emit: was updates, is now final",
+        "windows.views.combine: was not true, is now true, buckets: 4",
+    ]
+    one, eight = (TEXT.replace("combine: false", f"combine: true\n    buckets: {n}") for n in (1, 8))
+    assert differences(meaning(one), meaning(eight)) == [
+        "windows.views.combine: was true, buckets: 1, is now true, buckets: 8"
+    ]
+
+
+def test_the_names_of_global_windows() -> None:
+    assert global_window_names(meaning(TEXT)) == []
+    assert global_window_names(meaning(TEXT.replace("combine: false", "combine: true"))) == ["views"]

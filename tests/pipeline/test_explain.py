@@ -242,6 +242,72 @@ def test_without_a_partition_key() -> None:
     assert "Partial: source.partition_key is not given" in explained(text)
 
 
+GLOBAL = TEXT.replace("    combine: false\n", "    combine: true\n    buckets: 4\n")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "One row for each window and page:",
+        (
+            "Global: rows are not by user, the partition key, so events of one group lie in several shards. Each shard "
+            "reduces its own part, and the parts are put together, so each row is exact and final, over all shards."
+        ),
+        (
+            "A shard closes its part of a window when an event of that shard is at least 10 seconds past its end (to "
+            "be exact, 1 millisecond less), or when the shard falls silent (see Time). What comes for it after that is "
+            "late, in that shard."
+        ),
+        (
+            "The rows come when all shards have closed theirs, within three commit intervals (15 seconds) of the last "
+            "one: a shard that is behind holds them back, and a metric names it."
+        ),
+        (
+            "The parts meet in the table, in 4 buckets: for each window a shard writes one item for each bucket "
+            "that it has groups in (more above 300 KB), so at most some 96 a day, and each is read once."
+        ),
+        "for each open window and group of a shard, and as much for each of a bucket while its parts are put together",
+    ],
+)
+def test_a_global_window(sentence: str) -> None:
+    assert sentence in explained(GLOBAL)
+    assert "Partial:" not in explained(GLOBAL)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("buckets: 4", "buckets: 1", "The parts meet in the table, in one bucket:"),
+        (
+            "buckets: 4",
+            "allowed_lateness: 5m",
+            (
+                "at least 5 minutes 10 seconds past its end (to be exact, 1 millisecond less), or when the shard falls "
+                "silent (see Time). That is with the 5 minutes of allowed lateness, in which events still count."
+            ),
+        ),
+        (
+            "out_of_orderness: 10s",
+            "idle_after: never",
+            "No clock moves a watermark (idle_after is never), so a shard without events holds back all rows.",
+        ),
+        (
+            "tumbling: {size: 1h, offset: 15m}",
+            "sliding: {size: 1h, every: 10s}",
+            "so at most some 34,560 a day, and each is read once.",
+        ),
+        (
+            "table: explained-state",
+            "table: explained-state, commit_interval: 2s",
+            "within three commit intervals (6 seconds) of the last one",
+        ),
+    ],
+)
+def test_a_global_window_follows_the_file(old: str, new: str, sentence: str) -> None:
+    assert GLOBAL.count(old) == 1, old
+    assert sentence in explained(GLOBAL.replace(old, new))
+
+
 def configs() -> list[Pipeline]:
     return [load(path, {}) for path in sorted(CONFIG.glob("*.yaml")) if not path.name.endswith(".test.yaml")]
 
@@ -275,10 +341,11 @@ def test_the_clickstream_example_is_what_its_readers_expect() -> None:
         "amount": ("float", True),
         "quantity": ("int", True),
     }
-    assert [(window.name, window.aligned) for window in pipeline.windows] == [
-        ("page_views", False),
-        ("revenue", False),
-        ("visits", True),
+    assert [(window.name, window.aligned, window.combined) for window in pipeline.windows] == [
+        ("page_views", False, False),
+        ("all_views", False, True),
+        ("revenue", False, False),
+        ("visits", True, False),
     ]
     assert pipeline.state.bucket == "my-bucket"
 

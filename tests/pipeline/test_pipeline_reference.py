@@ -12,7 +12,7 @@ from consumer.pipeline.aggregate_rules import AGGREGATES
 from consumer.pipeline.expressions import RESERVED_WORDS
 from consumer.pipeline.load import load_text
 from consumer.pipeline.model import Type
-from consumer.pipeline.schema import LATER_KEYS, json_schema
+from consumer.pipeline.schema import json_schema
 from consumer.pipeline.semantics import ROW_KEYS
 from consumer.pipeline.typing_rules import ARITHMETIC, EQUALITY, FUNCTIONS, LOGIC, ORDERING
 
@@ -62,7 +62,6 @@ def choices(part: Any) -> set[str]:
             *EQUALITY,
             *ORDERING,
             *LOGIC,
-            *(path.rpartition(".")[2] for path in LATER_KEYS),
         }
     ),
 )

@@ -15,7 +15,7 @@ from consumer.pipeline.load import load_text
 from consumer.pipeline.recall import recalled
 from consumer.testing.simulation.pipelines import FILES
 from tests import random_lineages
-from tests.pipeline.test_definitions import TEXT
+from tests.pipeline.test_definitions import GLOBAL, TEXT
 from tests.random_pipelines import PipelineMaker, as_written
 
 TODAY = load_text(FILES["mixed"], "today.yaml", {})
@@ -24,7 +24,11 @@ TODAY = load_text(FILES["mixed"], "today.yaml", {})
 @pytest.mark.parametrize("seed", range(80))
 def test_a_recalled_pipeline_compiles_to_the_same_program(seed: int) -> None:
     random = Random(seed)
-    made = random_lineages.pipeline(random) if seed % 2 else PipelineMaker(random, formats=True).pipeline()
+    made = (
+        random_lineages.pipeline(random, combines=seed % 4 == 1)
+        if seed % 2
+        else PipelineMaker(random, formats=True, combines=seed % 4 == 2).pipeline()
+    )
     # Late rows and dead letters go to places that definitions do not tell: those of today.
     pipeline = replace(as_written(made), late=TODAY.late, dead_letter=TODAY.dead_letter)
     again = recalled(definitions_text(pipeline), TODAY)
@@ -35,7 +39,7 @@ def test_a_recalled_pipeline_compiles_to_the_same_program(seed: int) -> None:
     assert [each.keep for each in after.windows] == [each.keep for each in before.windows]
 
 
-@pytest.mark.parametrize("text", [TEXT, *FILES.values()])
+@pytest.mark.parametrize("text", [TEXT, GLOBAL, *FILES.values()])
 def test_files_are_recalled_whole(text: str) -> None:
     """But for what definitions do not tell."""
     pipeline = load_text(text, "p.yaml", {})

@@ -17,6 +17,7 @@ def test_the_windows_of_a_file() -> None:
     windows = load(CLICKSTREAM, {}).windows
     assert {window.name: window_in_brief(window) for window in windows} == {
         "page_views": "tumbling 1m by page, a part for each shard",
+        "all_views": "tumbling 1m by page, over all shards",
         "revenue": "tumbling 1m by country, a part for each shard",
         "visits": "session, gap 30m by user_id",
     }
@@ -34,3 +35,12 @@ def test_the_windows_of_a_file() -> None:
 )
 def test_every_kind(kind: Tumbling | Sliding | Session | Stagger, text: str) -> None:
     assert window_in_brief(Window("w", kind, (), (), aligned=True)) == text
+
+
+@pytest.mark.parametrize(
+    ("aligned", "buckets", "text"),
+    [(True, None, ""), (False, None, ", a part for each shard"), (False, 2, ", over all shards")],
+)
+def test_whose_events_are_in_a_row(*, aligned: bool, buckets: int | None, text: str) -> None:
+    window = Window("w", Tumbling(60_000, 0), (), (), aligned=aligned, buckets=buckets)
+    assert window_in_brief(window) == f"tumbling 1m{text}"

@@ -99,6 +99,36 @@ def test_a_roll_back_removes_what_was_added_by_the_same_rule() -> None:
     assert [each.hash for each in again.earlier] == [there.definitions, back.definitions]
 
 
+def _with_global(*names: str, **removals: Removal) -> Pipeline:
+    """Return what is global in it: `total`."""
+    made = _with(*names, **removals)
+    windows = (replace(w, emit="final", buckets=2) if w.name == "total" else w for w in made.windows)
+    return replace(made, windows=tuple(windows))
+
+
+def test_a_global_window_that_is_removed_is_only_dropped() -> None:
+    stored = _begun(_with_global("views", "total"))
+    with pytest.raises(
+        RefusedError, match=r"windows\.total: global, and no longer .*\{total: drop\}\}` throws it away"
+    ):
+        adopted(stored, _with("views", total="flush"))
+    with pytest.raises(
+        RefusedError, match=r"windows\.total: no longer .*becomes of that: `.*\{total: drop\}\}` throws"
+    ):
+        adopted(stored, _with("views"))
+    with pytest.raises(RefusedError, match=r"\{views: flush, total: drop\}\}` emits it as it is"):
+        adopted(stored, _with("visits"))
+    after = adopted(stored, _with("views", total="drop"))
+    assert after.removed == (RemovedWindow("total", 0, "drop"),)
+    added = adopted(after, _with_global("views", "total"))
+    assert added.incarnations == (("total", 2),)
+
+
+def test_a_window_does_not_become_global_on_the_way() -> None:
+    with pytest.raises(RefusedError, match=r"windows\.total\.combine: was not true, is now true, buckets: 2"):
+        adopted(_begun(_with("views", "total")), _with_global("views", "total", total="drop"))
+
+
 def test_a_window_of_another_name_is_another_window() -> None:
     renamed = replace(
         ALL,

@@ -10,8 +10,9 @@ import pytest
 from consumer.errors import FencedError, RefusedError
 from consumer.records import HashRange, Position, Record, hash_key
 from consumer.runtime import commit
-from consumer.runtime.commit import Mode, ShardOwner
+from consumer.runtime.commit import ShardOwner
 from consumer.runtime.heap import STATE_HEAP
+from consumer.runtime.mode import Mode
 from consumer.runtime.surroundings import Surroundings
 from consumer.state.base import ShardState
 from consumer.state.memory import MemoryStore

@@ -11,7 +11,8 @@ import pytest
 from consumer.errors import RefusedError
 from consumer.records import Position, Record, Row
 from consumer.runtime import commit, compaction
-from consumer.runtime.commit import Mode, ShardOwner
+from consumer.runtime.commit import ShardOwner
+from consumer.runtime.mode import Mode
 from consumer.state.base import Claim, ShardState
 from consumer.state.memory import MemoryStore
 from consumer.telemetry.events import Telemetry

@@ -13,8 +13,9 @@ import pytest
 from consumer.core import snapshot
 from consumer.errors import RetryableError
 from consumer.runtime import commit, compaction
-from consumer.runtime.commit import Mode, ShardOwner
+from consumer.runtime.commit import ShardOwner
 from consumer.runtime.compaction import COMMITS_MAX, CROWDED, Attempt, Background, Leftovers, due
+from consumer.runtime.mode import Mode
 from consumer.runtime.shard import ShardRunner
 from consumer.runtime.surroundings import at_once
 from consumer.runtime.tidying import Tidying

@@ -13,8 +13,10 @@ from consumer.core.loop_state import Core
 from consumer.core.processor import Processor
 from consumer.core.resharding import Floors
 from consumer.records import HashRange, Position, Row
-from consumer.runtime import commit, gaps
-from consumer.runtime.commit import Checkpoint, Mode, ShardOwner
+from consumer.runtime import gaps
+from consumer.runtime.commit import ShardOwner
+from consumer.runtime.mode import Checkpoint, Mode
+from consumer.runtime.sending import send
 from consumer.runtime.shard import ShardRunner
 from consumer.runtime.surroundings import Surroundings
 from consumer.runtime.tidying import Tidying
@@ -110,7 +112,7 @@ def sent_before_commit(patch: pytest.MonkeyPatch) -> None:
     write = ShardOwner._write_commit
 
     def send_first(self: ShardOwner, outbox: Sequence[Row], **options: Any) -> None:
-        self._send(outbox)
+        send(self._around, self.shard, outbox)
         write(self, outbox, **options)
 
     patch.setattr(ShardOwner, "_write_commit", send_first)
@@ -199,7 +201,7 @@ def parents_need_not_have_ended(patch: pytest.MonkeyPatch) -> None:
             return left(around, shard, claim, heir)
         return msgspec.structs.replace(claim.state, ended=True)
 
-    patch.setattr(commit, "state_left", any_state)
+    patch.setattr(gaps, "state_left", any_state)
 
 
 def highest_watermark(patch: pytest.MonkeyPatch) -> None:

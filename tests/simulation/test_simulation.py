@@ -8,15 +8,18 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from consumer.testing.simulation.__main__ import command, main
+from consumer.testing.simulation.pipelines import GLOBAL_FILES
 from consumer.testing.simulation.plan import EVENTS, RATES, Fault, Plan
 from consumer.testing.simulation.run import Result, run
 from consumer.testing.simulation.shrink import shrink, signature
 from tests.simulation.planted import BUGS, Bug, no_skip
+from tests.simulation.planted_global import GLOBAL_BUGS
 
 SEEDS = 200
 CHUNK = 10
@@ -113,6 +116,18 @@ def test_it_is_the_same_in_another_process() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, capture_output=True, check=True)
     assert int(done.stdout) == _trace(3)[1]
+
+
+@pytest.mark.parametrize("bug", GLOBAL_BUGS, ids=lambda bug: bug.plant.__name__)
+def test_a_planted_bug_of_global_windows_is_found(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug.plant(monkeypatch)
+    plans = (replace(Plan.of(seed), interprets=bug.interprets) for seed in range(bug.first, 10 * SEEDS))
+    for plan in islice((plan for plan in plans if plan.pipeline in GLOBAL_FILES), SEEDS):
+        error = run(plan).error
+        if error is not None:
+            assert re.search(bug.finding, str(error)), error
+            return
+    pytest.fail(f"not found in {SEEDS} runs with global windows")
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.plant.__name__)

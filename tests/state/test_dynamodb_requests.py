@@ -21,7 +21,7 @@ from botocore.parsers import ResponseParserError
 
 from consumer.errors import RetryableError, SetupError
 from consumer.state.base import IN_TABLE, MANIFEST_ENTRIES_MAX, Entry, FenceRefusedError, new_entry
-from consumer.state.dynamodb import DynamoStore, check_table, create_table, make_client
+from consumer.state.dynamodb import DynamoStore, check_table, create_table, forgets, make_client
 from consumer.state.items import encode_application, encode_state
 from consumer.testing.fakes import client_error
 from consumer.testing.store_harness import APPLICATION, SHARD, STATE, state
@@ -260,13 +260,19 @@ DESCRIPTION = {
 def test_a_table_is_created_waited_for_and_checked() -> None:
     client = Mock()
     client.describe_table.return_value = DESCRIPTION
+    client.describe_time_to_live.return_value = {"TimeToLiveDescription": {"TimeToLiveStatus": "DISABLED"}}
     create_table(client, "t")
     assert [each[0] for each in client.mock_calls] == [
         "create_table",
         "get_waiter",
         "get_waiter().wait",
         "describe_table",
+        "describe_time_to_live",
+        "update_time_to_live",
     ]
+    client.update_time_to_live.assert_called_once_with(
+        TableName="t", TimeToLiveSpecification={"Enabled": True, "AttributeName": "expires_at"}
+    )
     assert client.create_table.call_args.kwargs["BillingMode"] == "PAY_PER_REQUEST"
     assert client.get_waiter().wait.call_args.kwargs["TableName"] == "t"
 
@@ -290,6 +296,38 @@ def test_the_table_can_be_created_twice(clients: tuple[Any, Any]) -> None:
     create_table(clients[0], "created-twice")
     description = clients[0].describe_table(TableName="created-twice")["Table"]
     assert description["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+def test_a_created_table_forgets_what_expires(clients: tuple[Any, Any]) -> None:
+    create_table(clients[0], "forgetting")
+    description = clients[0].describe_time_to_live(TableName="forgetting")["TimeToLiveDescription"]
+    assert description == {"TimeToLiveStatus": "ENABLED", "AttributeName": "expires_at"}
+
+
+@pytest.mark.parametrize(
+    ("status", "attribute", "expected"),
+    [
+        ("ENABLED", "expires_at", True),
+        ("ENABLING", "expires_at", True),
+        ("DISABLING", "expires_at", False),
+        ("DISABLED", "expires_at", False),
+        ("DISABLED", None, False),
+        ("ENABLED", "another", False),
+    ],
+)
+def test_a_table_forgets_by_one_attribute(status: str, attribute: str | None, *, expected: bool) -> None:
+    client = Mock()
+    description = {"TimeToLiveStatus": status} | ({} if attribute is None else {"AttributeName": attribute})
+    client.describe_time_to_live.return_value = {"TimeToLiveDescription": description}
+    assert forgets(client, "t") is expected
+
+
+@pytest.mark.parametrize("answer", [{}, {"TimeToLiveDescription": {"AttributeName": "expires_at"}}])
+def test_an_answer_on_forgetting_that_was_cut_is_neither_yes_nor_no(answer: dict[str, Any]) -> None:
+    client = Mock()
+    client.describe_time_to_live.return_value = answer
+    with pytest.raises(RetryableError, match="cut on the way"):
+        forgets(client, "t")
 
 
 def test_a_missing_table_is_told_with_the_remedy(clients: tuple[Any, Any]) -> None:
@@ -401,9 +439,12 @@ def test_a_tombstone_replaces_the_whole_item() -> None:
 def test_a_reset_replaces_the_application_before_any_item() -> None:
     """A shard cleared while the old generation lasts could start empty in it."""
     client = answering()
-    client.query.return_value = CAPACITY | {"Items": [{"sk": {"S": "shard/" + SHARD}}]}
+    names_found = CAPACITY | {"Items": [{"sk": {"S": "shard/" + SHARD}}]}
+    progress_found = CAPACITY | {"Items": [{"sk": {"S": SHARD}}]}
+    client.query.side_effect = [names_found, progress_found]
+    client.batch_write_item.return_value = CAPACITY | {"UnprocessedItems": {}}
     store_on(client).reset(APPLICATION)
-    application, names, clear, ledger = client.mock_calls
+    application, names, clear, ledger, progress, progress_gone = client.mock_calls
     assert application[0] == "put_item"
     assert application.kwargs["Item"]["generation"] == {"N": "1"}
     assert application.kwargs["ConditionExpression"] == "generation = :generation"
@@ -412,6 +453,9 @@ def test_a_reset_replaces_the_application_before_any_item() -> None:
     assert (clear[0], clear.kwargs["Key"]) == ("update_item", KEY)
     assert clear.kwargs["UpdateExpression"].startswith("ADD #epoch :one REMOVE #retired, #commit_no, ")
     assert (ledger[0], ledger.kwargs["Key"]) == ("delete_item", KEY | {"sk": {"S": "ledger"}})
+    assert progress.kwargs["ExpressionAttributeValues"] == {":pk": {"S": "clickstream/progress/0"}}
+    gone = {"DeleteRequest": {"Key": {"pk": {"S": "clickstream/progress/0"}, "sk": {"S": SHARD}}}}
+    assert progress_gone.kwargs["RequestItems"] == {"streamgauge-state": [gone]}
 
 
 def test_a_reset_that_cannot_list_the_shards_has_begun_and_is_repeated() -> None:
@@ -420,7 +464,7 @@ def test_a_reset_that_cannot_list_the_shards_has_begun_and_is_repeated() -> None
     client.put_item.side_effect = client_error("ConditionalCheckFailedException")
     new = msgspec.structs.replace(APPLICATION, generation=1)
     client.get_item.return_value = CAPACITY | {"Item": encode_application(new)}
-    client.query.return_value = CAPACITY | {"Items": [{"sk": {"S": "shard/" + SHARD}}]}
+    client.query.side_effect = [CAPACITY | {"Items": [{"sk": {"S": "shard/" + SHARD}}]}, CAPACITY | {"Items": []}]
     assert store_on(client).reset(APPLICATION) == new
     assert client.update_item.call_count == 1
 

@@ -81,6 +81,10 @@ REQUESTS: dict[Operation, tuple[Service, str]] = {
     "retire": ("dynamodb", "PutItem"),
     "read_ledger": ("dynamodb", "GetItem"),
     "write_ledger": ("dynamodb", "PutItem"),
+    "put_contributions": ("dynamodb", "BatchWriteItem"),
+    "read_contributions": ("dynamodb", "Query"),
+    "write_progress": ("dynamodb", "PutItem"),
+    "read_progress": ("dynamodb", "Query"),
 }
 REQUESTS_WITHOUT_BUCKET: dict[Operation, tuple[Service, str]] = REQUESTS | {
     "put_object": ("dynamodb", "PutItem"),

@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from prometheus_client import generate_latest
 
+from consumer.core.completion import LAST_HASH_KEY, Progress, completion
 from consumer.core.counts import Counts
 from consumer.errors import DaemonError, RefusedError, RetryableError, SetupError
 from consumer.records import Position
@@ -26,6 +27,14 @@ from tests.telemetry.told import START_MS, Told
 DOCS = Path(__file__).parents[2] / "docs" / "logs.md"
 SECRET = "secret-7f3a"
 SHARD = "shardId-000000000000"
+WHOLE = ("0", str(LAST_HASH_KEY))
+REACHED = completion(
+    [
+        Progress(SHARD, 0, ("parent",), WHOLE, START_MS, 1, 1),
+        Progress("parent", 0, (), WHOLE, START_MS + 9_000, 1, 1, ended=True),
+    ],
+    START_MS,
+)
 POSITION = Position(49_590_338_271_490_256_608_559_692_538_361_571_095_921_575_989_136_588_898, 3)
 
 
@@ -124,6 +133,11 @@ EVENTS: dict[str, Callable[[Telemetry], None]] = {
     "worker_stopped": lambda t: t.worker_stopped(status=0),
     "failed": lambda t: t.failed(error=DaemonError("ended with status 1"), shard=SHARD),
     "gap_passed": lambda t: t.gap_passed(shard=SHARD, counted_to=Position(5, 0), goes_on=Position(9, 0)),
+    "contributed": lambda t: t.contributed(shard=SHARD, items=2, size_bytes=700),
+    "combined": lambda t: t.combined(shard=SHARD, contributions=8, rows={"views": 3}, seconds=0.1),
+    "global_windows_incomplete": lambda t: t.global_windows_incomplete(
+        shard=SHARD, window="views", bucket=0, after_ms=None, until_ms=START_MS
+    ),
     "epoch_churn": lambda t: t.epoch_churn(shard=SHARD, claims=5, within_seconds=300.0, wait_seconds=1.5),
     "stream_misroutes": lambda t: t.stream_misroutes(
         shard=SHARD, records=7, cause=Misrouting.UNKNOWN, error=RetryableError("throttled")
@@ -196,7 +210,8 @@ def documented() -> dict[str, tuple[str, set[str]]]:
 def test_the_page_lists_every_event() -> None:
     assert set(documented()) == set(EVENTS) | WRITTEN_ELSEWHERE
     methods = {name for kind in Telemetry.__mro__[:-1] for name in vars(kind) if not name.startswith("_")}
-    without_line = {"activity", "delivery", "start_step", "daemon_says", "stream_seen", "leases_seen"}
+    seen = {"global_progress", "leases_seen", "stream_seen"}
+    without_line = {"activity", "delivery", "start_step", "daemon_says"} | seen
     assert methods - set(EVENTS) == without_line, "an event without a test"
 
 
@@ -246,6 +261,7 @@ def test_every_metric_is_told_by_some_event(told: Told) -> None:
     EVENTS["daemon_started"](telemetry)
     telemetry.stream_seen(retention_seconds=86_400)
     telemetry.leases_seen(unheld=1)
+    telemetry.global_progress(completion=REACHED, waiting={"views": 2})
     throttled = "ProvisionedThroughputExceededException thrown while fetching records"
     telemetry.daemon_log(level="WARN", logger="a.B", message=f"{SHARD} :  {throttled}")
     told.clock.seconds += 5
@@ -254,6 +270,22 @@ def test_every_metric_is_told_by_some_event(told: Told) -> None:
         EVENTS[event](telemetry)
         names |= values_told(told)
     assert set(DEFINITIONS) - names == set()
+
+
+def test_who_holds_global_windows_back_is_told_by_one_series(told: Told) -> None:
+    """Another shard takes the place of the one before, which would look as if it were still behind."""
+    for shard in ("one", "other"):
+        members = [Progress(shard, 0, (), WHOLE, START_MS, 1, 1)]
+        told.telemetry.global_progress(completion=completion(members, START_MS), waiting={})
+    series = [line for line in _exposed(told).splitlines() if line.startswith("streamgauge_global_held_back_seconds{")]
+    assert series == ['streamgauge_global_held_back_seconds{shard="other",stream="clicks"} 0.0']
+    assert told.value("global_cover") == 1
+    told.telemetry.global_progress(completion=completion([], START_MS), waiting={})
+    assert told.value("global_cover") == 0
+
+
+def _exposed(told: Told) -> str:
+    return generate_latest(told.registry).decode()
 
 
 def test_a_batch_is_counted(told: Told) -> None:

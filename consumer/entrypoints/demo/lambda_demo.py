@@ -19,11 +19,11 @@ from consumer.emulator.server import Emulator
 from consumer.entrypoints.demo import PIPELINE_FILE
 from consumer.entrypoints.demo.clickstream import Scenario
 from consumer.entrypoints.demo.cloud import Cloud, environment_for
-from consumer.entrypoints.demo.lineage import count_family, families
+from consumer.entrypoints.demo.lineage import Together, count_stream
 from consumer.entrypoints.demo.processes import Children
 from consumer.entrypoints.demo.producer import Producer
-from consumer.entrypoints.demo.recount import Recount, recount
-from consumer.entrypoints.demo.runtime_api import LambdaFunction
+from consumer.entrypoints.demo.recount import Recount, are_combined, recount
+from consumer.entrypoints.demo.runtime_api import LambdaFunction, tick_until
 from consumer.environment import environment
 from consumer.errors import EXIT_FAILURE, EXIT_OK
 from consumer.pipeline.load import load
@@ -40,6 +40,8 @@ _START_MS = 1_767_225_600_000
 _SPAN_MS = 3_600_000
 _DISORDER_MS = 9_000
 _KILL_SECONDS = (0.01, 1.5)
+_TIMEOUT_SECONDS = 30.0
+_COMBINED_SECONDS_MAX = 300.0
 
 
 def main() -> int:
@@ -75,7 +77,7 @@ class _Play:
         self._kills = kills
         self._random = random
         settings = {"STREAMGAUGE_PIPELINE": str(PIPELINE_FILE), UNCHECKED: "yes"}
-        self._function = LambdaFunction(children, environ | settings, handler=HANDLER)
+        self._function = LambdaFunction(children, environ | settings, handler=HANDLER, timeout_seconds=_TIMEOUT_SECONDS)
 
     def run(self) -> Recount:
         """Deliver everything, and recount."""
@@ -97,12 +99,18 @@ class _Play:
                     f"part {part + 1} of {_PARTS}: {self._function.containers} containers so far, "
                     f"{mapping.failed} batches handed back or lost with theirs"
                 )
-        counted = [
-            one.expected
-            for family in families(self._cloud.shards())
-            for one in count_family(self._pipeline, family, 0, self._cloud.records)
-        ]
+            counted = count_stream(self._pipeline, self._cloud.shards(), 0, self._cloud.records)
+            self._tick_until_combined(counted)
         return recount(self._pipeline, counted, self._cloud.delivered())
+
+    def _tick_until_combined(self, counted: Together) -> None:
+        """Do what the schedule does, until global windows that are complete have their rows, or ought to have them."""
+        ticks = tick_until(
+            lambda: are_combined(self._pipeline, counted, self._cloud.delivered()),
+            self._invoke,
+            seconds_max=_COMBINED_SECONDS_MAX,
+        )
+        _tell(f"{ticks} ticks until {len(counted.combined.rows):,} rows of global windows were there")
 
     def _reshard(self, part: int) -> None:
         shards = sorted((one for one in self._cloud.shards() if not one.closed), key=lambda one: int(one.hash_range[0]))

@@ -16,9 +16,9 @@ import msgspec
 
 from consumer.entrypoints.demo.clickstream import Scenario
 from consumer.entrypoints.demo.cloud import RESULTS_BUCKET, Cloud, count, environment_for
-from consumer.entrypoints.demo.lineage import Counted, families
+from consumer.entrypoints.demo.lineage import Counted, Together, families, together
 from consumer.entrypoints.demo.processes import Child, Children, DemoError, wait_until
-from consumer.entrypoints.demo.recount import recount
+from consumer.entrypoints.demo.recount import are_combined, recount
 from consumer.entrypoints.demo.screen import Outcome, Screen
 from consumer.environment import default_identifier
 from consumer.errors import SetupError
@@ -99,16 +99,18 @@ class Play:
         self._wait_for_producer(emulator, worker, producer)
         counted = self._count_again(emulator, worker)
         self._drain(emulator, worker, counted)
+        everything = together(self._plan.pipeline, counted, self._aws.application().generation)
+        self._wait_for_combined(emulator, worker, everything)
+        self._stop(emulator, worker)
         self._screen.step("Comparing", "what that says with what Firehose has written to S3.")
-        expected = [one.expected for one in counted]
-        compared = recount(self._plan.pipeline, expected, self._aws.delivered())
+        compared = recount(self._plan.pipeline, everything, self._aws.delivered())
         return Outcome(
             compared,
             events=self._plan.events,
             shards=len(self._aws.shards()),
             resharded=self._plan.reshard,
             killed=self._plan.kill,
-            received=sum(shard.received for shard in expected),
+            received=sum(shard.received for shard in everything.shards),
             seconds=clock.monotonic() - started,
             endpoint=self._aws.environ["AWS_ENDPOINT_URL"],
             metrics_url=self._plan.metrics_url,
@@ -277,6 +279,26 @@ class Play:
             return all(map(self._aws.is_done, shards))
 
         wait_until(caught_up, "the worker to catch up", seconds_max=_PROCESS_SECONDS_MAX, alive=[emulator, worker])
+
+    def _wait_for_combined(self, emulator: Child, worker: Child, everything: Together) -> None:
+        """Wait until global windows that are complete have their rows; those that do not come are missing later."""
+        if not everything.combined.rows:
+            return
+        self._screen.step(
+            "Waiting for global windows:",
+            "what every shard has counted of a minute is put together when the last of them is past it.",
+        )
+        deadline = clock.monotonic() + _PROCESS_SECONDS_MAX
+        wait_until(
+            lambda: (
+                are_combined(self._plan.pipeline, everything, self._aws.delivered()) or clock.monotonic() > deadline
+            ),
+            "global windows",
+            seconds_max=2 * _PROCESS_SECONDS_MAX,
+            alive=[emulator, worker],
+        )
+
+    def _stop(self, emulator: Child, worker: Child) -> None:
         self._screen.step("Stopping the worker with SIGTERM:", "it commits, sends what is ready, and ends.")
         worker.terminate()
         wait_until(

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from consumer.entrypoints.demo.lineage import Together
 from consumer.pipeline.model import FirehoseSink, Pipeline, SinkTarget, Window
 from consumer.records import DEAD_LETTER, LATE, Row
-from consumer.testing.reference import Expected
+from consumer.testing.reference import Combined, Expected
 
 IsRight = Callable[[bytes], bool]
 
@@ -114,7 +115,8 @@ def _identity(row: bytes) -> str | None:
 class WindowSums:
     """Where the events of the stream are, as one window sees them; only `received` counts the stream itself.
 
-    `closed`: in results that were delivered. `still_open`: in windows that the watermark has not reached.
+    `closed`: in results that were delivered. `still_open`: in windows that the watermark has not reached; a global
+    window, in those that the watermark of some shard has not reached.
     """
 
     window: str
@@ -167,7 +169,7 @@ class Recount:
         return self.missing == 0 and self.wrong == 0 and all(sums.adds_up for sums in self.sums)
 
 
-def recount(pipeline: Pipeline, shards: Sequence[Expected], delivered: Mapping[str, Sequence[bytes]]) -> Recount:
+def recount(pipeline: Pipeline, counted: Together, delivered: Mapping[str, Sequence[bytes]]) -> Recount:
     """Compare the rows of every delivery stream with what the shards' records must lead to.
 
     `delivered` has the rows of each Firehose delivery stream that the pipeline names. A delivery stream that several
@@ -176,18 +178,24 @@ def recount(pipeline: Pipeline, shards: Sequence[Expected], delivered: Mapping[s
     kinds: dict[str, Comparison] = {kind: Comparison(0) for kind in (_RESULTS, LATE, DEAD_LETTER)}
     for stream, outputs in destinations(pipeline).items():
         kind = outputs[0] if outputs[0] in kinds else _RESULTS
-        kinds[kind].add(compare(_expected_at(outputs, shards), delivered[stream]))
+        kinds[kind].add(compare(_expected_at(outputs, counted), delivered[stream]))
     right = frozenset().union(*(comparison.right for comparison in kinds.values()))
     return Recount(
         kinds[_RESULTS],
         kinds[LATE],
         kinds[DEAD_LETTER],
-        tuple(_sums(pipeline, window, shards, right) for window in pipeline.windows),
-        {
-            window.name: sum(w.window == window.name for shard in shards for w in shard.open_windows)
-            for window in pipeline.windows
-        },
+        tuple(_sums(pipeline, window, counted, right) for window in pipeline.windows),
+        {window.name: _open_windows(window, counted) for window in pipeline.windows},
     )
+
+
+def are_combined(pipeline: Pipeline, counted: Together, delivered: Mapping[str, Sequence[bytes]]) -> bool:
+    """Tell whether every global window that is complete has its rows, whatever is in them, wherever they must be."""
+    for stream, outputs in destinations(pipeline).items():
+        wanted = {_identify(row.data).id for row in counted.combined.rows if row.output in outputs}
+        if wanted and not wanted.issubset(map(_identity, delivered[stream])):
+            return False
+    return True
 
 
 def destinations(pipeline: Pipeline) -> dict[str, list[str]]:
@@ -207,9 +215,9 @@ def destinations(pipeline: Pipeline) -> dict[str, list[str]]:
     return found
 
 
-def _expected_at(outputs: Sequence[str], shards: Sequence[Expected]) -> dict[str, IsRight]:
-    expected: dict[str, IsRight] = {}
-    for shard in shards:
+def _expected_at(outputs: Sequence[str], counted: Together) -> dict[str, IsRight]:
+    expected = {_identify(row.data).id: _equals(row) for row in counted.combined.rows if row.output in outputs}
+    for shard in counted.shards:
         for row in (*shard.rows, *shard.late):
             if row.output in outputs:
                 expected[_identify(row.data).id] = _equals(row)
@@ -222,27 +230,40 @@ def _equals(row: Row) -> IsRight:
     return row.data.__eq__
 
 
-def _sums(pipeline: Pipeline, window: Window, shards: Sequence[Expected], right: frozenset[str]) -> WindowSums:
+def _sums(pipeline: Pipeline, window: Window, counted: Together, right: frozenset[str]) -> WindowSums:
     """Return where one window has the events. What is delivered counts only if it is right."""
-    still_open = sum(w.events for shard in shards for w in shard.open_windows if w.window == window.name)
+    shards = counted.shards
     return WindowSums(
         window.name,
         received=sum(shard.received for shard in shards),
-        closed=_closed(window, shards, right),
-        still_open=still_open,
+        closed=_closed(window, counted.combined, right) + sum(_closed(window, shard, right) for shard in shards),
+        still_open=_still_open(window, counted),
         late=_late(pipeline, window, shards, right),
         dead_letters=_dead_letters(pipeline, shards, right),
         filtered=sum(shard.filtered for shard in shards),
     )
 
 
-def _closed(window: Window, shards: Sequence[Expected], right: frozenset[str]) -> int:
+def _closed(window: Window, given: Expected | Combined, right: frozenset[str]) -> int:
     return sum(
         events
-        for shard in shards
-        for row, events in zip(shard.rows, shard.row_events, strict=True)
+        for row, events in zip(given.rows, given.row_events, strict=True)
         if row.output == window.name and _identify(row.data).id in right
     )
+
+
+def _still_open(window: Window, counted: Together) -> int:
+    held = sum(open_.events for shard in counted.shards for open_ in shard.open_windows if open_.window == window.name)
+    return held + sum(part.events for part in counted.waiting[window.name])
+
+
+def _open_windows(window: Window, counted: Together) -> int:
+    """Count the windows of all groups that are open; of a global window, all parts are one."""
+    held = [each for shard in counted.shards for each in shard.open_windows if each.window == window.name]
+    if not window.combined:
+        return len(held)
+    waiting = {(part.start_ms, part.end_ms, part.key) for part in counted.waiting[window.name]}
+    return len(waiting.union((each.start_ms, each.end_ms, each.by) for each in held))
 
 
 def _late(pipeline: Pipeline, window: Window, shards: Sequence[Expected], right: frozenset[str]) -> int:

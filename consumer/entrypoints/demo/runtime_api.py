@@ -10,7 +10,8 @@ import json
 import queue
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,8 @@ from consumer.testing.mapping import InvocationError
 FUNCTION_ARN = "arn:aws:lambda:us-east-1:123456789012:function:streamgauge"
 _PATH = re.compile(r"/2018-06-01/runtime/(?:invocation/([^/]+)/)?(next|response|error|init/error|invocation/next)")
 _POLL_SECONDS = 0.02
+_TICK = {"source": "aws.events", "detail-type": "Scheduled Event"}
+_TICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +162,19 @@ class LambdaFunction:
             arguments = ["awslambdaric", self._handler]
             self._container = self._children.start(f"container-{self.containers}", arguments, environ)
         return self._container, self._api
+
+
+def tick_until(done: Callable[[], bool], invoke: Callable[[Mapping[str, Any]], Any], *, seconds_max: float) -> int:
+    """Do what a schedule does until something is so, or the time is over; return how many ticks that took.
+
+    A tick looks at a shard when no invocation can be at work on it any more: as long after its last commit as any may
+    take. One that fails is followed by the next.
+    """
+    until = clock.monotonic() + seconds_max
+    for ticks in count():
+        if done() or clock.monotonic() > until:
+            return ticks
+        with suppress(InvocationError):
+            invoke(_TICK)
+        clock.sleep(_TICK_SECONDS)
+    raise AssertionError("nobody ticks for ever")

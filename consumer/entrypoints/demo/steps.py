@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError
 from consumer.entrypoints.demo.clickstream import Scenario
 from consumer.entrypoints.demo.clients import client
 from consumer.entrypoints.demo.cloud import Cloud, count, environment_for
-from consumer.entrypoints.demo.lineage import Counted, families
+from consumer.entrypoints.demo.lineage import Counted, families, together
 from consumer.entrypoints.demo.play import Plan
 from consumer.entrypoints.demo.processes import DemoError
 from consumer.entrypoints.demo.producer import Producer, scenarios
@@ -84,15 +84,16 @@ def audit(cloud: Cloud, *, seconds_max: float) -> Recount:
     """Count the stream again, wait until the workers have worked through it, and compare.
 
     DemoError if they have not in time. What is still missing then is looked for until the time is over: rows of the
-    last commit may still be on their way.
+    last commit may still be on their way, and those of global windows come some commits after it.
     """
     deadline = clock.monotonic() + seconds_max
-    counted = _counted(cloud)
+    generation = cloud.application().generation
+    counted = _counted(cloud, generation)
     left = deadline - clock.monotonic()
     wait_for("the workers to read the stream to its end", lambda: all(map(cloud.is_done, counted)), left)
-    expected = [one.expected for one in counted]
+    everything = together(cloud.pipeline, counted, generation)
     while True:
-        found = recount(cloud.pipeline, expected, cloud.delivered())
+        found = recount(cloud.pipeline, everything, cloud.delivered())
         if found.wrong or not found.missing or clock.monotonic() > deadline:
             return found
         clock.sleep(_POLL_SECONDS)
@@ -114,8 +115,7 @@ def as_json(found: Recount) -> Mapping[str, object]:
     }
 
 
-def _counted(cloud: Cloud) -> list[Counted]:
-    generation = cloud.application().generation
+def _counted(cloud: Cloud, generation: int) -> list[Counted]:
     tasks = [(cloud.pipeline, cloud.environ, family, generation) for family in families(cloud.shards())]
     processes = min(len(tasks), os.cpu_count() or 1)
     with multiprocessing.get_context("spawn").Pool(processes) as pool:

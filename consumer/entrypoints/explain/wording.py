@@ -10,6 +10,7 @@ from consumer.entrypoints.state.wording import columns, counted
 
 _LATE_SHOWN = 20
 _EXACT = "a row that was sent is the one above, id and bytes"
+_EXACT_PART = "the shard contributed the values above"
 _EXACT_SO_FAR = "these are all records that have been counted so far"
 _RECORD_COLUMNS = ("shard", "sequence number", "sub", "event time", "arrival")
 
@@ -19,16 +20,18 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
     key = f" of {key_text(facts['key'])}" if facts["key"] else ""
     yield f"Window {facts['window']}{key}, at {facts['at']}"
     yield f"Pipeline {facts['pipeline']}, generation {facts['generation']}"
+    if facts["global"]:
+        yield "The window is global: its row puts these parts together, each told as the row it would be alone."
     for part in facts["parts"]:
         yield ""
-        yield from _part(part, facts["window"])
+        yield from _part(part, facts["window"], _EXACT_PART if facts["global"] else _EXACT)
     left_out = facts["parts_without_the_group"]
     if left_out:
         yield ""
         yield f"Nothing of it in {', '.join(left_out)}."
 
 
-def _part(part: Mapping[str, Any], window: str) -> Iterator[str]:
+def _part(part: Mapping[str, Any], window: str, exact: str) -> Iterator[str]:
     if part["shard"] is not None:
         yield f"The part of {part['shard']}:"
     for each in part["windows"]:
@@ -40,7 +43,7 @@ def _part(part: Mapping[str, Any], window: str) -> Iterator[str]:
     yield from _read(part["read"])
     if part["exact"]:
         sent = any(row["emitted"] for window in part["windows"] for row in window["rows"])
-        yield f"  exact    {_EXACT if sent else _EXACT_SO_FAR}"
+        yield f"  exact    {exact if sent else _EXACT_SO_FAR}"
     for reason in part["reasons"]:
         yield f"  UNSURE   {reason}"
 

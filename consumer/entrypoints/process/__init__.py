@@ -1,11 +1,13 @@
 """`streamgauge process`: a pipeline over files or standard input, on the core that the worker runs.
 
 One file is one shard, and files go one after another; there is no AWS, no state, and memory holds no more than a
-batch and what the windows hold.
+batch, what the windows hold, and what the files before contribute to global windows. These come last, when all files
+have been read.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +19,7 @@ from typing import BinaryIO, TextIO
 from consumer.core.compile import Program, compile_pipeline
 from consumer.core.counts import Counts, count
 from consumer.core.processor import Outcome, Processor
+from consumer.entrypoints.global_rows import GlobalRows
 from consumer.entrypoints.offline import with_rows
 from consumer.entrypoints.process.outputs import STDOUT, Outputs
 from consumer.entrypoints.process.summary import summary
@@ -84,6 +87,7 @@ def process(
     with Outputs(options.output, options.late, options.dead_letter, stdout) as outputs:
         for each in inputs:
             run.shard(each, stdin, outputs)
+        run.combine(outputs)
         outputs.finish()
     windows = [window.name for window in pipeline.windows]
     err.write(summary(pipeline.name, windows, len(inputs), run.counts, run.open_groups))
@@ -101,6 +105,8 @@ class _Run:
         self._program = program
         self._options = options
         self._arrival_required = program.pipeline.events.time is None
+        self._global_rows = GlobalRows(program)
+        self._complete_until_ms = math.inf
         self.counts = Counts()
         self.open_groups: dict[str, int] = {}
 
@@ -111,13 +117,16 @@ class _Run:
             lines = LineSource(stream, source.shard if source.path is None else str(source.path))
             since_settled = 0
             for batch in batches(self._records(lines), self._options.batch_size):
-                _finish(processor, processor.step(batch), batch, outputs)
+                self._finish(processor, processor.step(batch), batch, outputs)
                 since_settled += len(batch)
                 if since_settled >= _SETTLE_RECORDS:
                     STATE_HEAP.settle(sum(processor.open_groups().values()))
                     since_settled = 0
         if self._options.close:
-            _finish(processor, processor.end(), [], outputs)
+            self._finish(processor, processor.end(), [], outputs)
+        else:
+            watermark_ms = -math.inf if processor.watermark_ms is None else processor.watermark_ms
+            self._complete_until_ms = min(self._complete_until_ms, watermark_ms)
         STATE_HEAP.release()
         self.counts.add(processor.totals)
         self.counts.add(Counts(lines.skipped, lines.skipped))
@@ -129,18 +138,25 @@ class _Run:
             return lines.enveloped(arrival_required=self._arrival_required)
         return lines.raw()
 
+    def _finish(self, processor: Processor, outcome: Outcome, batch: list[Record], outputs: Outputs) -> None:
+        """Write a step's rows, and go on until the batch is taken and nothing waits to be closed.
 
-def _finish(processor: Processor, outcome: Outcome, batch: list[Record], outputs: Outputs) -> None:
-    """Write a step's rows, and go on until the batch is taken and nothing waits to be closed.
+        However many windows close at once, the rows of one step are all that memory holds.
+        """
+        outputs.write(self._global_rows.without(outcome.rows))
+        taken = outcome.taken
+        while taken < len(batch) or processor.closing:
+            outcome = processor.step(batch[taken:])
+            outputs.write(self._global_rows.without(outcome.rows))
+            taken += outcome.taken
 
-    However many windows close at once, the rows of one step are all that memory holds.
-    """
-    outputs.write(outcome.rows)
-    taken = outcome.taken
-    while taken < len(batch) or processor.closing:
-        outcome = processor.step(batch[taken:])
-        outputs.write(outcome.rows)
-        taken += outcome.taken
+    def combine(self, outputs: Outputs) -> None:
+        """Write the rows of the global windows that are complete in all inputs."""
+        for rows in self._global_rows.complete(self._complete_until_ms):
+            outputs.write(rows)
+            count(self.counts.results, rows[0].output, len(rows))
+        for window, groups in self._global_rows.waiting().items():
+            count(self.open_groups, window, groups)
 
 
 @contextmanager

@@ -6,14 +6,17 @@ lineage goes: no shard ended, was given up, or took another's state over while t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
 from consumer import __version__
+from consumer.core.compile import Program
+from consumer.core.processor import Processor
 from consumer.entrypoints.state import files
-from consumer.entrypoints.state.reading import Stored, read_stored
+from consumer.entrypoints.state.contributing import not_combined
+from consumer.entrypoints.state.reading import Stored, read_stored, restore
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import columns, counted, position_text, short, size_of, status_of
 from consumer.errors import EXIT_OK, RefusedError, RetryableError
@@ -34,9 +37,13 @@ def export_state(site: Site, directory: Path) -> int:
     application = site.application()
     export = files.new_export(__version__, site.pipeline.name, site.pipeline.source.stream, clock.now_ms(), application)
     shards = _export_shards(site, directory, application)
-    files.write_export(directory, msgspec.structs.replace(export, shards=tuple(shards)))
+    rows = list(not_combined(site, application, _restored(site, directory, application, shards)))
+    written = files.write_contributions(directory, rows)
+    files.write_export(directory, msgspec.structs.replace(export, shards=tuple(shards), contributions=written))
     site.tell(f"Exported pipeline {site.pipeline.name}, generation {application.generation}, to {directory}:")
     site.out.writelines(f"{line}\n" for line in _table(shards))
+    if rows:
+        site.tell(f"  global windows: {counted(len(rows), 'contribution')} to be combined")
     site.tell("Each shard is as one of its commits left it; workers that run have gone on since.")
     return EXIT_OK
 
@@ -76,6 +83,16 @@ def _entries(shard: str, stored: Stored) -> list[bytes]:
         return stored.entries()
     except RefusedError as error:
         raise type(error)(f"{shard}: {error}") from error
+
+
+def _restored(
+    site: Site, directory: Path, application: Application, shards: Mapping[str, Claim]
+) -> Iterator[tuple[Program, Processor]]:
+    for shard, claim in shards.items():
+        if claim.state is not None:
+            program = site.program_of(application, claim.state.definitions)
+            processor, _ = restore(program, shard, claim.state, files.read_entries(directory, shard, claim))
+            yield program, processor
 
 
 def _table(shards: Mapping[str, Claim]) -> list[str]:

@@ -2,11 +2,14 @@
 
 `DIR/application.json` says what the export is of, and comes last: a directory without it is none. For each shard that
 it names, `DIR/SHARD/item.json` is the item as DynamoDB's API has it (bytes in base64, as the AWS command line writes
-them), and beside it lie the objects that its manifest names, under the last part of their keys.
+them), and beside it lie the objects that its manifest names, under the last part of their keys. `DIR/contributions.bin`
+is there if contributions to global windows wait to be combined: one MessagePack array of what `contributions.encode`
+gives.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from base64 import b64decode, b64encode
@@ -31,11 +34,15 @@ from consumer.state.items import (
 FORMAT = 1
 _APPLICATION = "application.json"
 _ITEM = "item.json"
+_CONTRIBUTIONS = "contributions.bin"
 _SHARD = re.compile(r"[\w-]+")
 
 
 class Export(msgspec.Struct, frozen=True):
-    """What an export is of. `exported_at_ms` is when it was begun."""
+    """What an export is of. `exported_at_ms` is when it was begun.
+
+    `contributions` is the SHA-256, in hex, of the file of contributions; empty: there is none.
+    """
 
     format: int
     streamgauge: str
@@ -44,6 +51,7 @@ class Export(msgspec.Struct, frozen=True):
     exported_at_ms: int
     application: dict[str, Any]
     shards: tuple[str, ...]
+    contributions: str = ""
 
     def application_item(self) -> Application:
         """Return the application item as it was."""
@@ -73,6 +81,16 @@ def write_shard(directory: Path, shard: str, claim: Claim, entries: Sequence[byt
             for entry, data in zip(claim.state.manifest, entries, strict=False):  # none where the snapshot is inline
                 (folder / _file_of(entry)).write_bytes(data)
         _write_json(folder / _ITEM, _item(claim))
+
+
+def write_contributions(directory: Path, rows: Sequence[bytes]) -> str:
+    """Write contributions, if there are any; return the hash of the file, empty if there is none."""
+    if not rows:
+        return ""
+    data = msgspec.msgpack.encode(rows)
+    with _written(directory):
+        (directory / _CONTRIBUTIONS).write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
 
 
 def write_export(directory: Path, export: Export) -> None:
@@ -121,6 +139,16 @@ def read_claim(directory: Path, shard: str) -> Claim:
     if "B" in inline:
         item["inline"] = {"B": b64decode(inline["B"])}
     return decode_claim(item)
+
+
+def read_contributions(directory: Path, export: Export) -> list[bytes]:
+    """Return the contributions of an export; CorruptStateError if they are not what was written."""
+    if not export.contributions:
+        return []
+    data = _read(directory / _CONTRIBUTIONS, "the export is not whole")
+    if hashlib.sha256(data).hexdigest() != export.contributions:
+        raise CorruptStateError(f"{directory / _CONTRIBUTIONS} is not what was written")
+    return msgspec.msgpack.decode(data, type=list[bytes])
 
 
 def read_entries(directory: Path, shard: str, claim: Claim) -> list[bytes]:

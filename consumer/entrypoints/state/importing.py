@@ -4,9 +4,11 @@
    can be restored, no worker runs.
 2. The new generation's roots are only those that had no state: a shard whose state is not there yet, because the
    import was interrupted, is refused by every worker, and never starts empty.
-3. Each state becomes commit 0 of its shard, each tombstone a tombstone again: without it the shard's records would be
+3. Contributions to global windows that nobody has combined become the new generation's: before the states, for who has
+   a state may combine.
+4. Each state becomes commit 0 of its shard, each tombstone a tombstone again: without it the shard's records would be
    counted once more.
-4. The leases go back to the start; what was counted is skipped, by the positions in the states.
+5. The leases go back to the start; what was counted is skipped, by the positions in the states.
 
 A crash anywhere is followed by the same command, given again: what an interrupted import has written, and no worker has
 gone on with, is replaced without further ado.
@@ -17,7 +19,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -25,6 +27,7 @@ import msgspec
 from consumer.core.processor import Processor
 from consumer.entrypoints.beginning import start_seconds
 from consumer.entrypoints.state import files
+from consumer.entrypoints.state.contributing import Carried
 from consumer.entrypoints.state.reading import restore
 from consumer.entrypoints.state.resetting import how_to_go_on, replace_application
 from consumer.entrypoints.state.site import Site
@@ -35,6 +38,7 @@ from consumer.pipeline.differences import differences
 from consumer.pipeline.wording import size_in_words
 from consumer.records import Row
 from consumer.runtime import clock
+from consumer.runtime.global_part import RETENTIONS_KEPT
 from consumer.sources import kinesis, leases
 from consumer.sources.kinesis import ShardInfo, StreamInfo
 from consumer.state.base import (
@@ -52,11 +56,13 @@ _HOUR_MS = 3_600_000
 
 @dataclass(frozen=True)
 class _Export:
-    """An export that was checked: `claims` by shard."""
+    """An export that was checked: `claims` by shard, and up to which watermark each state has contributed."""
 
     directory: Path
     application: Application
     claims: Mapping[str, Claim]
+    contributions: Sequence[bytes]
+    closed_ms: dict[str, int | None] = field(default_factory=dict)
 
     def restored(self, site: Site, shard: str) -> tuple[Processor, list[Row]]:
         """Return what a shard's snapshot holds; CorruptStateError or RefusedError if a worker would not take it."""
@@ -85,13 +91,16 @@ def import_state(site: Site, directory: Path, *, replace: bool, accept_gap: bool
         _check_replaced(site, export)
     site.refuse_while_leases_live()
     new = _begin(site, export)
+    carried = _carried(site, export, new, info)
+    saved = list(carried.saved(export.contributions))
+    site.tried(lambda: site.store.put_contributions(saved))
     for shard in sorted(export.claims, reverse=True):  # no child may begin anew from its parent's state
-        _import_shard(site, export, shard, export.claims[shard], new, accepted)
+        _import_shard(site, export, shard, new, accepted, carried)
     delivered = [shard for shard in shards if _is_delivered(shard, shards, export, new)]
     start = start_seconds(site.pipeline, new.started_at_ms)
     site.tried(lambda: leases.rewind(site.lease_tables, site.pipeline.worker.application, delivered, start))
     objects, size_bytes = site.collect(new.generation)
-    _tell(site, export, new, objects, size_bytes)
+    _tell(site, export, new, objects, size_bytes, len(saved))
     return EXIT_OK
 
 
@@ -107,10 +116,12 @@ def _checked_export(site: Site, directory: Path) -> _Export:
             + (f": {'; '.join(changes)}" if changes else "")
             + ". Import it with the file that it was made with; change that afterwards"
         )
-    export = _Export(directory, application, {shard: files.read_claim(directory, shard) for shard in read.shards})
+    claims = {shard: files.read_claim(directory, shard) for shard in read.shards}
+    export = _Export(directory, application, claims, files.read_contributions(directory, read))
     for shard, claim in export.claims.items():
         if claim.state is not None:
-            export.restored(site, shard)
+            processor, _ = export.restored(site, shard)
+            export.closed_ms[shard] = processor.closed_ms
     return export
 
 
@@ -192,9 +203,16 @@ def _begin(site: Site, export: _Export) -> Application:
     return msgspec.structs.replace(exported, generation=generation)
 
 
+def _carried(site: Site, export: _Export, new: Application, info: StreamInfo) -> Carried:
+    program = site.program_of(new, new.definitions)
+    expires_ms = clock.now_ms() + RETENTIONS_KEPT * info.retention_hours * _HOUR_MS
+    return Carried(program, new.generation, expires_ms, export.claims, export.closed_ms)
+
+
 def _import_shard(
-    site: Site, export: _Export, shard: str, claim: Claim, new: Application, accepted: Collection[str]
+    site: Site, export: _Export, shard: str, new: Application, accepted: Collection[str], carried: Carried
 ) -> None:
+    claim = export.claims[shard]
     if claim.retired:
         # A tombstone is made of an ended state; this one has nothing that a child could take over.
         processor = Processor(site.program_of(new, new.definitions), shard, new.generation)
@@ -210,7 +228,7 @@ def _import_shard(
             format_version=FORMAT_VERSION,
             caught_up_ms=clock.now_ms() if shard in accepted else claim.state.caught_up_ms,
         )
-        _write(site, shard, state, processor.freeze(outbox, base=True))
+        _write(site, shard, state, processor.freeze(carried.outbox(outbox), base=True))
 
 
 def _tombstone(new: Application) -> ShardState:
@@ -277,13 +295,15 @@ def _has_begun(shard: ShardInfo, export: _Export) -> bool:
     return claim is not None and (claim.state is not None or claim.retired)
 
 
-def _tell(site: Site, export: _Export, new: Application, objects: int, size_bytes: int) -> None:
+def _tell(site: Site, export: _Export, new: Application, objects: int, size_bytes: int, saved: int) -> None:
     statuses = Counter(map(status_of, export.claims.values()))
     told = ", ".join(f"{number} {status}" for status, number in statuses.items())
     site.tell(f"Imported pipeline {site.pipeline.name}: generation {new.generation} begins.")
     site.tell(f"  states   {counted(len(export.claims), 'shard')}: {told}")
     site.tell(f"  leases   table {site.pipeline.worker.application}: set to the start")
     site.tell(f"  objects  {objects:,} of earlier generations deleted, {size_in_words(size_bytes)}")
+    if saved:
+        site.tell(f"  global windows: {counted(saved, 'contribution')} to be combined")
     site.tell(
         f"{how_to_go_on(site, new)}: the stream is given from its start, and what the states have counted is skipped.\n"
         "Rows from here on have ids of the new generation: windows that ended after the export was made, and whose\n"

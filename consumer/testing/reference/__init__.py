@@ -6,17 +6,22 @@ demo recounts with it.
 
 from __future__ import annotations
 
+from consumer.testing.reference.combining import Combined, complete_until, reference_combined
 from consumer.testing.reference.interpreter import reference
 from consumer.testing.reference.lineage import ReferenceShard, reference_lineage
-from consumer.testing.reference.outcome import Adoption, DeadLetter, Expected, Idle, OpenWindow
+from consumer.testing.reference.outcome import Adoption, Contributed, DeadLetter, Expected, Idle, OpenWindow
 
 __all__ = [
     "Adoption",
+    "Combined",
+    "Contributed",
     "DeadLetter",
     "Expected",
     "Idle",
     "OpenWindow",
     "ReferenceShard",
+    "complete_until",
     "reference",
+    "reference_combined",
     "reference_lineage",
 ]

@@ -28,7 +28,7 @@ from consumer.pipeline.model import Expression, Pipeline, Window
 from consumer.records import HashRange, Position, Record, Row, hash_key
 from consumer.testing.reference.decoding import decode
 from consumer.testing.reference.expressions import ExpressionError, evaluate
-from consumer.testing.reference.outcome import Adoption, DeadLetter, Expected, Idle, OpenWindow, WindowHash
+from consumer.testing.reference.outcome import Adoption, Contributed, DeadLetter, Expected, Idle, OpenWindow, WindowHash
 from consumer.testing.reference.rows import RowMaker
 from consumer.testing.reference.state import Group, Part, ShardState
 from consumer.testing.reference.values import Value
@@ -56,6 +56,7 @@ def reference(
     """Return what must come of one shard's records and idle decisions, from its first on, in their order.
 
     Only windows that are due by the shard's watermark have rows, unless `close_all` says that the input has ended.
+    Global windows have none here: `reference_combined` makes them of what several shards `contributed`.
     A record without partition key is misrouted only if `keys_required`: files may have none. Where the shard's
     `hash_range` is known, a record whose partition key hashes elsewhere is misrouted.
     `window_hash` gives the definition's hash that is part of the ids. ValueError if a record lacks the time the
@@ -330,6 +331,9 @@ class Interpreter:
     def _result(self, group: Group, watermark_ms: float, *, early: bool = False) -> None:
         """Make the group's next row; `watermark_ms` is the one that counts for it after the record."""
         window, span = self._pipeline.windows[group.number], group.span
+        if window.combined:
+            self._contribute(window, group)
+            return
         before = self._state.parts.get(group.name)
         part = before.next if before is not None else 0 if early else None
         dropped = span.end_ms - 1 + window.allowed_lateness_ms <= watermark_ms
@@ -341,6 +345,15 @@ class Interpreter:
         if early:
             assert part is not None
             self._state.parts[group.name] = Part(part + 1, span.end_ms)
+
+    def _contribute(self, window: Window, group: Group) -> None:
+        """Leave the group's part to be combined; `drop` has it gone, for it is due when it is kept no longer."""
+        assert group.origin is not None
+        assert window.emit == "final"
+        hash_, span = self.window_hash(self._pipeline, window), group.span
+        part = Contributed(hash_, group.origin, span.start_ms, span.end_ms, group.key, span.history)
+        self._expected.contributed.append(part)
+        span.is_told = True
 
     def _give_rows(self) -> None:
         """Put the rows that arose from one record in order."""

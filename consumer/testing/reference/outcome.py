@@ -12,6 +12,7 @@ import msgspec
 from consumer.pipeline.model import Pipeline, Window
 from consumer.records import Row
 from consumer.testing.reference.values import Value
+from consumer.testing.reference.windows import Span
 
 DETAIL_CHARACTERS_MAX = 500
 
@@ -54,6 +55,23 @@ class OpenWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class Contributed:
+    """What the events of one shard, the origin, are in a global window: `history` as that of a span (windows.py)."""
+
+    window_hash: str
+    origin: str
+    start_ms: int
+    end_ms: int
+    key: tuple[Value, ...]
+    history: list[Any]
+
+    @property
+    def events(self) -> int:
+        """Return how many events are in it."""
+        return len(Span(self.start_ms, self.end_ms, self.history).events())
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A record that must be a dead letter.
 
@@ -92,7 +110,8 @@ class DeadLetter:
 class Expected:
     """All that one shard's records must lead to.
 
-    `rows` are the results in order, and `row_events` how many events each is made of. `late` and `dead_letters`
+    `rows` are the results in order, and `row_events` how many events each is made of; those of global windows come of
+    what all shards `contributed`, by `combining`. `late` and `dead_letters`
     are empty where the pipeline names no place for them; they are counted all the same. For every window, `received`
     is the sum of its `in_windows` and `late_events`, of those `outside` by its own `where`, of `filtered` and of all
     `dead_lettered`; an event is in or late for several sliding windows, and counted for each. Records at or before
@@ -112,4 +131,5 @@ class Expected:
     row_events: list[int] = field(default_factory=list)
     late: list[Row] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
+    contributed: list[Contributed] = field(default_factory=list)
     open_windows: list[OpenWindow] = field(default_factory=list)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from consumer.core.snapshot import Header, Reader
 from consumer.records import Position, Row
 from consumer.state.base import Claim, Entry, ShardState
 from consumer.state.marks import Ledger, Mark
 from consumer.testing.entries import whole_entry
+from consumer.testing.simulation.combined import what_is_left
 
 if TYPE_CHECKING:
     from consumer.testing.simulation.world import World
@@ -99,6 +101,10 @@ class Oracle:
     def _entries(self, state: ShardState) -> list[bytes]:
         store = self._world.memory_store
         return [state.inline] if state.inline is not None else [store.get_object(each) for each in state.manifest]
+
+    def header(self, shard: str) -> Header:
+        """Return what a shard's last state says of itself."""
+        return Reader(self._newest_entry(self.states[shard])).header
 
     def last_entries(self, shard: str) -> list[bytes]:
         """Return the snapshot of a shard's last state, of one that was given up too."""
@@ -196,7 +202,7 @@ class Oracle:
                 left.append(f"{shard.id} has not ended")
             elif self._outbox(shard.id):
                 left.append(f"{shard.id} has rows that are not acknowledged")
-        return left
+        return left or what_is_left(self._world)
 
     def _is_ended(self, shard: str) -> bool:
         row = self._world.table.rows.get(shard)

@@ -106,6 +106,33 @@ FILES = {
     ),
 }
 
+_VIEWS = """\
+  views:
+    tumbling: 10s
+    by: [page]
+    combine: true
+    buckets: 3
+    select: {events: count(), total: sum(n), last: last(user), dearest: "max_by(user, n)", mean: avg(n)}
+"""
+_ALL = """\
+  all: {sliding: {size: 9s, every: 4s}, combine: true, select: {events: count(), pages: count_distinct(page)}}
+"""
+_ALL_LATE = """\
+  late: {tumbling: 12s, by: [page], combine: true, select: {events: count(), top: "top(user, 3)"}, allowed_lateness: 7s}
+"""
+
+GLOBAL_FILES = {
+    "global": _FILE.format(bound="3s", idle="8s", windows=_VIEWS + _ALL, commit="3s", emit="1s", limits=_MANY),
+    "global-late": _FILE.format(
+        bound="2s", idle="12s", windows=_TUMBLING + _ALL_LATE + _VIEWS, commit="5s", emit="500ms", limits=_MANY
+    ),
+    "global-mixed": _FILE.format(
+        bound="4s", idle="10s", windows=_SESSION + _ALL + _PARTIAL, commit="4s", emit="2s", limits=_MANY
+    ),
+}
+"""With windows that are combined over all shards."""
+FILES |= GLOBAL_FILES
+
 
 @cache
 def program(name: str) -> Program:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
-from consumer.testing.simulation.pipelines import FILES
+from consumer.testing.simulation.pipelines import FILES, GLOBAL_FILES
 from consumer.testing.simulation.stream import Load
 
 RECORDS = 2_000
 SECONDS = 120.0
 """How long records come, and troubles with them."""
 _INTERPRETED_EVERY = 10
+_GLOBAL_SHARE = 0.3
+"""Of the runs, how many have global windows."""
 
 
 def seeded(text: str) -> Random:
@@ -83,6 +85,13 @@ EVENTS: Mapping[Fault, int] = {
 """How often a trouble comes in a run at most."""
 
 
+def _pipeline(seed: int, random: Random) -> str:
+    """Return the pipeline of a seed. Those with global windows are chosen aside: what other seeds mean stays so."""
+    usual = random.choice([name for name in FILES if name not in GLOBAL_FILES])
+    aside = seeded(f"global {seed}")
+    return aside.choice(list(GLOBAL_FILES)) if aside.random() < _GLOBAL_SHARE else usual
+
+
 @dataclass(frozen=True)
 class Limits:
     """The product's own limits, low enough to be met by so few records."""
@@ -147,7 +156,7 @@ class Plan:
         return cls(
             seed=seed,
             salt=0,
-            pipeline=random.choice(list(FILES)),
+            pipeline=_pipeline(seed, random),
             load=load if reshards else load._replace(reshards=0),
             workers=random.choice((3, 3, 4)),
             strength=strength,

@@ -7,9 +7,12 @@ dead by then; it was done twice, or the client repeated it and tells of the seco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from consumer.core.completion import Progress
+from consumer.core.contributions import Contribution
 from consumer.errors import RetryableError
 from consumer.runtime.compaction import COMMITS_MAX
 from consumer.state.base import Application, Claim, Entry, FenceRefusedError, Found, ShardState
@@ -24,6 +27,7 @@ T = TypeVar("T")
 _STEP_SECONDS = {"put_object": 0.3, "list_objects": 1.5}
 """The longest that a step takes, where it is not as short as the others: others may act meanwhile."""
 _USUAL_STEP_SECONDS = 0.03
+_CONTRIBUTIONS_A_CALL = 3
 
 
 class SimulatedStore:
@@ -120,6 +124,48 @@ class SimulatedStore:
 
         self._write("write_ledger", write)
 
+    def put_contributions(self, rows: Sequence[bytes]) -> None:
+        """As StateStore: in calls of a few, so that one that fails leaves the others there."""
+        for first in range(0, len(rows), _CONTRIBUTIONS_A_CALL):
+            some = rows[first : first + _CONTRIBUTIONS_A_CALL]
+            self._write("put_contributions", partial(self._memory.put_contributions, some))
+
+    def read_contributions(
+        self, generation: int, window_hash: str, bucket: int, *, after_end_ms: int | None, until_end_ms: int
+    ) -> Iterator[Contribution]:
+        """As StateStore: a few at a time, each page as the memory is then."""
+
+        def stored() -> Sequence[Contribution]:
+            return list(
+                self._memory.read_contributions(
+                    generation, window_hash, bucket, after_end_ms=after_end_ms, until_end_ms=until_end_ms
+                )
+            )
+
+        last: tuple[int, int, str, int] | None = None
+        while True:
+            left = [each for each in self._read("read_contributions", stored) if last is None or _place(each) > last]
+            yield from left[:_CONTRIBUTIONS_A_CALL]
+            if len(left) <= _CONTRIBUTIONS_A_CALL:
+                return
+            last = _place(left[_CONTRIBUTIONS_A_CALL - 1])
+
+    def write_progress(self, progress: Progress) -> None:
+        """As StateStore."""
+        self._write("write_progress", lambda: self._memory.write_progress(progress))
+
+    def read_progress(self, generation: int) -> Sequence[Progress]:
+        """As StateStore: each as it was before others acted or after, whatever the next one is."""
+        early = {
+            each.shard: each for each in self._read("read_progress", partial(self._memory.read_progress, generation))
+        }
+        late = {
+            each.shard: each for each in self._read("read_progress", partial(self._memory.read_progress, generation))
+        }
+        random = self._world.random
+        read = (random.choice((early, late)).get(shard) for shard in sorted(early | late))
+        return [each for each in read if each is not None]
+
     def advance(self, shard: str, epoch: int, state: ShardState, *, ended: bool) -> None:
         """As StateStore."""
         world = self._world
@@ -180,3 +226,7 @@ class SimulatedStore:
         if seconds is None:
             seconds = world.random.random() * _STEP_SECONDS.get(name, _USUAL_STEP_SECONDS)
         world.step(self._worker, name, seconds)
+
+
+def _place(contribution: Contribution) -> tuple[int, int, str, int]:
+    return contribution.end_ms, contribution.start_ms, contribution.origin, contribution.chunk

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from consumer.errors import FencedError
 from consumer.records import Position
 from consumer.runtime.churn import ClaimPace
+from consumer.runtime.global_view import GlobalView
 from consumer.telemetry.shards import Batch
 from consumer.testing.simulation.stream import STARTED_MS
 
@@ -50,6 +51,7 @@ class Worker:
         self.stopping = False
         self.stop_deadline = float("inf")
         self.pace = ClaimPace()
+        self.view = GlobalView()
         self._world = world
 
     def pause(self, seconds: float) -> bool:

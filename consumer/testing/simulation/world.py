@@ -16,6 +16,7 @@ from consumer.sinks.base import Router
 from consumer.state.base import Application
 from consumer.state.memory import Memory, MemoryStore
 from consumer.telemetry.events import Telemetry
+from consumer.testing.simulation.combined import lowest_ms
 from consumer.testing.simulation.kcl import FAILOVER_SECONDS, Conversation, Library
 from consumer.testing.simulation.leases import TRIM_HORIZON, LeaseTable
 from consumer.testing.simulation.oracle import Oracle
@@ -51,6 +52,8 @@ class World:
         self.oracle = Oracle(self)
         self.application = Application(0, STARTED_MS, self.stream.roots, self.program.definitions, STARTED_MS)
         self.trace_hash = 0
+        self.settled_ms: int | None = None
+        """Up to which watermark all global windows were combined when the workers were told to stop."""
         self._tell = tell
         self._rates = {fault: RATES[fault] * strength for fault, strength in plan.strength.items() if fault in RATES}
         self._strike_rate = sum(self._rates.get(fault, 0) for fault in (Fault.CRASH, Fault.PAUSE, Fault.JVM_PAUSE))
@@ -95,6 +98,7 @@ class World:
             assert not left or now < self.plan.load.seconds + DRAIN_SECONDS, f"I8: {'; '.join(left)}"
             if not left:
                 self._stopping_since = now
+                self.settled_ms = lowest_ms(self.oracle.states)
                 for worker in self._workers:
                     self.stop(worker)
         self.scheduler.after(_LOOK_SECONDS, self._look)
@@ -224,6 +228,7 @@ class World:
             clock=worker.clock,
             pause=worker.pause,
             in_background=in_background,
+            view=worker.view,
         )
 
     def refused(self, worker: Worker, shard: str, error: BaseException) -> None:

@@ -40,7 +40,6 @@ locals {
     fan_out             = var.fan_out
     firehose            = length(var.arns.DeliveryStreams) > 0
     keys                = length(var.arns.Keys) > 0
-    no_state_bucket     = length(var.arns.StateBucket) == 0
     s3                  = length(var.arns.Objects) > 0
     sqs                 = length(var.arns.Queues) > 0
     state_bucket        = length(var.arns.StateBucket) > 0

@@ -1,0 +1,179 @@
+"""Up to which watermark all shards of a stream have delivered what they contribute to global windows.
+
+Each shard tells its progress after its contributions were stored. A set of shards speaks for the whole stream, is its
+cover, if their ranges fill the space of hash keys once and none of them came of another. Why that is enough: whatever
+is contributed later comes of a shard of the cover, or of one that came of them, and starts at their watermarks.
+
+Rule 1: a shard is replaced by its children when all of them have told something, that is, when their ranges fill its
+own; until then it counts, and its children do not.
+Rule 2: a shard does not count any more when a grandchild has told something.
+Rule 3: whoever asks must know all shards that had told something at one moment: names read twice alike (that is the
+caller's to see to). A shard that is not known of would hide that one member of the cover came of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from consumer.core.windows import LONG_AGO_MS
+from consumer.records import HashRange
+
+LAST_HASH_KEY = 2**128 - 1
+_STRETCHES_A_KEEPING = 16
+"""How many stretches of time are told apart while contributions are kept."""
+
+
+class Stretch(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Contributions that were made at `since_ms` or later, by the writer's clock.
+
+    They are of windows due by `watermark_ms`, and after the watermark of the stretch before.
+    """
+
+    since_ms: int
+    watermark_ms: int
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What a shard tells of itself after what its commit `commit_no` holds was delivered.
+
+    `parents` are the shards it came of, `hash_range` its hash keys (decimal text, both ends included). `watermark_ms`:
+    all windows due by it have been contributed to; None before the first event. `began` names, by their hash, windows
+    that were added to a running pipeline, with a time from which on no event of theirs was counted before. An ended
+    shard's may be forgotten from `expires_ms` on, epoch milliseconds: it is as if it were not there.
+    """
+
+    shard: str
+    generation: int
+    parents: tuple[str, ...]
+    hash_range: tuple[str, str]
+    watermark_ms: int | None
+    epoch: int
+    commit_no: int
+    ended: bool = False
+    began: tuple[tuple[str, int], ...] = ()
+    stretches: tuple[Stretch, ...] = ()
+    expires_ms: int | None = None
+
+    @property
+    def range(self) -> HashRange:
+        """Return the shard's hash keys."""
+        first, last = self.hash_range
+        return HashRange(int(first), int(last))
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What all shards together have reached.
+
+    `members` is the cover, empty if there is none: then nothing is complete. `highest_ms` is the highest watermark of
+    any shard; `told` are all that were read.
+    """
+
+    told: tuple[Progress, ...] = ()
+    members: tuple[Progress, ...] = ()
+
+    @property
+    def watermark_ms(self) -> int | None:
+        """Return the watermark up to which everything was contributed; None while there is none."""
+        watermarks = [member.watermark_ms for member in self.members]
+        known = [watermark_ms for watermark_ms in watermarks if watermark_ms is not None]
+        return min(known) if known and len(known) == len(watermarks) else None
+
+    @property
+    def highest_ms(self) -> int | None:
+        """Return the highest watermark that any shard has told."""
+        return max((each.watermark_ms for each in self.told if each.watermark_ms is not None), default=None)
+
+    @property
+    def held_back_by(self) -> str | None:
+        """Return the shard that is behind all others; None without a cover."""
+        last = min(self.members, key=_watermark, default=None)
+        return None if last is None else last.shard
+
+    def began_ms(self, window_hash: str) -> int | None:
+        """Return from which time on all shards count a window that was added; None while one of them does not."""
+        began = [dict(member.began).get(window_hash) for member in self.members]
+        known = [since_ms for since_ms in began if since_ms is not None]
+        return max(known) if known and len(known) == len(began) else None
+
+    def forgotten_ms(self, now_ms: int, kept_ms: int | None) -> int:
+        """Return a watermark: contributions of windows due by it may be forgotten already, if they are kept so long."""
+        if kept_ms is None:
+            return LONG_AGO_MS
+        old = [stretch for each in self.told for stretch in each.stretches if stretch.since_ms + kept_ms <= now_ms]
+        return max((stretch.watermark_ms for stretch in old), default=LONG_AGO_MS)
+
+
+def completion(told: Iterable[Progress], now_ms: int) -> Completion:
+    """Return what all shards that have told something have reached."""
+    alive = tuple(each for each in told if each.expires_ms is None or each.expires_ms > now_ms)
+    return Completion(alive, tuple(cover(alive)))
+
+
+def cover(told: Collection[Progress]) -> list[Progress]:
+    """Return the cover, in the order of ranges; nothing if there is none."""
+    by_name = {each.shard: each for each in told}
+    replaced = _replaced(told) | _ancestors_of_parents(by_name)
+    members = {name: each for name, each in by_name.items() if name not in replaced}
+    chosen = [each for each in members.values() if not any(parent in members for parent in each.parents)]
+    chosen.sort(key=lambda each: each.range)
+    return chosen if _fill([each.range for each in chosen], HashRange(0, LAST_HASH_KEY)) else []
+
+
+def _replaced(told: Collection[Progress]) -> set[str]:
+    children: dict[str, list[HashRange]] = {}
+    for each in told:
+        for parent in each.parents:
+            children.setdefault(parent, []).append(each.range)
+    return {each.shard for each in told if _cover_all(sorted(children.get(each.shard, ())), each.range)}
+
+
+def _ancestors_of_parents(by_name: Mapping[str, Progress]) -> set[str]:
+    """Return every shard that has a grandchild, or later offspring, that has told something."""
+    found: set[str] = set()
+    for each in by_name.values():
+        ancestors = [parent for name in each.parents if name in by_name for parent in by_name[name].parents]
+        while ancestors:
+            name = ancestors.pop()
+            if name not in found and name in by_name:
+                found.add(name)
+                ancestors += by_name[name].parents
+    return found
+
+
+def _cover_all(ranges: Sequence[HashRange], whole: HashRange) -> bool:
+    """Tell whether ranges, in order, have every hash key of the whole one."""
+    first = whole.first
+    for each in ranges:
+        if each.first <= first:
+            first = max(first, each.last + 1)
+    return first > whole.last
+
+
+def _fill(ranges: Sequence[HashRange], whole: HashRange) -> bool:
+    """Tell whether ranges, in order, have every hash key of the whole one exactly once."""
+    first = whole.first
+    for each in ranges:
+        if each.first != first:
+            return False
+        first = each.last + 1
+    return first == whole.last + 1
+
+
+def extended(stretches: Sequence[Stretch], now_ms: int, watermark_ms: int, kept_ms: int) -> tuple[Stretch, ...]:
+    """Return the stretches with what is contributed now. What is forgotten anyway is told by one of them."""
+    *before, last = stretches or [Stretch(now_ms, watermark_ms)]
+    if stretches and now_ms - last.since_ms >= kept_ms // _STRETCHES_A_KEEPING:
+        before, last = [*before, last], Stretch(now_ms, watermark_ms)
+    old = [each for each in before if each.since_ms + kept_ms <= now_ms]
+    kept = [each for each in before if each.since_ms + kept_ms > now_ms]
+    if old:
+        kept = [Stretch(old[-1].since_ms, max(each.watermark_ms for each in old)), *kept]
+    return (*kept, Stretch(last.since_ms, max(last.watermark_ms, watermark_ms)))
+
+
+def _watermark(member: Progress) -> int:
+    return LONG_AGO_MS if member.watermark_ms is None else member.watermark_ms

@@ -1,0 +1,67 @@
+"""What the worker tells of global windows: see events.py."""
+
+# ruff: noqa: D401 - the docstring of an event says what has happened
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from structlog.typing import FilteringBoundLogger
+
+from consumer.core.completion import Completion
+from consumer.core.times import format_time
+from consumer.telemetry.metrics import Metrics
+
+INCOMPLETE_REMEDY = (
+    "these windows have no rows: parts of them were kept for twice the retention of the stream, while a shard held "
+    "them back; if the stream still has their records, `streamgauge state reset` counts all that it holds again"
+)
+
+
+class GlobalEvents:
+    """The events of global windows."""
+
+    metrics: Metrics
+    logger: FilteringBoundLogger
+
+    def contributed(self, *, shard: str, items: int, size_bytes: int) -> None:
+        """A shard's parts of windows that are due by its watermark were stored, to be combined."""
+        self.metrics.counter("contributions_written_total").inc(items)
+        self.metrics.counter("contribution_bytes_total").inc(size_bytes)
+        self.logger.debug("contributed", shard=shard, contributions=items, bytes=size_bytes)
+
+    def combined(self, *, shard: str, contributions: int, rows: Mapping[str, int], seconds: float) -> None:
+        """A shard has put contributions together, to rows by window; their commit is still to come."""
+        self.metrics.counter("contributions_read_total").inc(contributions)
+        self.metrics.histogram("global_combine_duration_seconds").observe(seconds)
+        for window, count in rows.items():
+            self.metrics.counter("results_emitted_total", window=window).inc(count)
+        self.logger.debug(
+            "combined", shard=shard, contributions=contributions, rows=sum(rows.values()), seconds=round(seconds, 3)
+        )
+
+    def global_progress(self, *, completion: Completion, waiting: Mapping[str, int]) -> None:
+        """The worker has read how far all shards are; `waiting` windows have ended for some shard and not for all."""
+        self.metrics.gauge("global_cover").set(bool(completion.members))
+        for window, count in waiting.items():
+            self.metrics.gauge("global_windows_waiting", window=window).set(count)
+        watermark_ms, highest_ms, shard = completion.watermark_ms, completion.highest_ms, completion.held_back_by
+        if watermark_ms is not None:
+            self.metrics.gauge("global_watermark_timestamp_seconds").set(watermark_ms / 1000)
+        if watermark_ms is not None and highest_ms is not None and shard is not None:
+            self.metrics.only("global_held_back_seconds", (highest_ms - watermark_ms) / 1000, shard=shard)
+
+    def global_windows_incomplete(
+        self, *, shard: str, window: str, bucket: int, after_ms: int | None, until_ms: int
+    ) -> None:
+        """Windows that end after the one time, up to the other, get no rows: parts of them may be forgotten already."""
+        self.metrics.counter("global_windows_incomplete_total").inc()
+        self.logger.error(
+            "global_windows_incomplete",
+            shard=shard,
+            window=window,
+            bucket=bucket,
+            after=None if after_ms is None else format_time(after_ms),
+            until=format_time(until_ms),
+            remedy=INCOMPLETE_REMEDY,
+        )
