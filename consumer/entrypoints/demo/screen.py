@@ -168,7 +168,7 @@ def _events_table(recount: Recount) -> Table:
     rows = {
         "events in the stream": [sums.received for sums in recount.sums],
         "in results": [sums.closed for sums in recount.sums],
-        "in windows still open": [sums.still_open for sums in recount.sums],
+        "in open windows": [sums.still_open for sums in recount.sums],
         "late": [sums.late for sums in recount.sums],
         "dead letters": [sums.dead_letters for sums in recount.sums],
         "filtered out": [sums.filtered for sums in recount.sums],
