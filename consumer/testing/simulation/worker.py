@@ -57,6 +57,11 @@ class Worker:
     def pause(self, seconds: float) -> bool:
         """Wait; return True if trying must end, because the worker stops and its grace is over."""
         self._world.scheduler.sleep(seconds)
+        return self.grace_is_over
+
+    @property
+    def grace_is_over(self) -> bool:
+        """Tell whether the worker was told to stop, and has had the time for it."""
         return self.stopping and self._world.scheduler.now >= self.stop_deadline
 
 
