@@ -41,7 +41,7 @@ deep: deep-tests ## run everything that takes long: some hours
 	$(BIN)/python -m tests.chaos
 
 deep-tests: $(STAMP) ## run the tests that take long or much memory
-	$(BIN)/python -m pytest -m deep $(ARGS)
+	$(BIN)/python -m pytest -m deep -n $(WORKERS) --dist loadgroup $(ARGS)
 
 simulate: $(STAMP) ## simulate workers, leases, faults and reshards: ARGS="--seeds 1..1000" (or --seed N --trace)
 	$(BIN)/python -m consumer.testing.simulation --jobs $(WORKERS) $(ARGS)
