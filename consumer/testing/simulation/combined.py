@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from consumer.core.combining import Bucket
+from consumer.core.combining import Bucket, buckets
 from consumer.core.compile import Program, WindowProgram
 from consumer.core.contributions import Contribution, combined, decode
 from consumer.core.snapshot import Header
-from consumer.records import CONTRIBUTION, HashRange, Row, hash_key
+from consumer.records import CONTRIBUTION, HashRange, Row
 from consumer.state.base import ShardState
 
 if TYPE_CHECKING:
@@ -49,17 +49,16 @@ def what_is_left(world: World) -> list[str]:
     for number in program.combined:
         window = program.windows[number]
         for bucket in range(window.window.buckets or 0):
-            shard = _combiner(program, window, bucket, states)
+            shard = _combiner(program, Bucket(number, bucket), states)
             up_to_ms = None if shard is None else _up_to(headers[shard], Bucket(number, bucket))
             if up_to_ms is None or window.next_due_ms(_drop_ms(window, up_to_ms)) <= watermark_ms:
                 left.append(f"{window.window.name}/{bucket} is combined up to {up_to_ms}, and due up to {watermark_ms}")
     return left
 
 
-def _combiner(program: Program, window: WindowProgram, bucket: int, states: Mapping[str, ShardState]) -> str | None:
-    place = hash_key(f"{program.pipeline.name}/{window.window.name}/{bucket}")
-    alive = [shard for shard, state in states.items() if not state.ended]
-    return next((shard for shard in alive if HashRange(*map(int, states[shard].hash_range)).holds(place)), None)
+def _combiner(program: Program, bucket: Bucket, states: Mapping[str, ShardState]) -> str | None:
+    alive = {shard: HashRange(*map(int, state.hash_range)) for shard, state in states.items() if not state.ended}
+    return next((shard for shard, range_ in alive.items() if bucket in buckets(program, range_)), None)
 
 
 def _up_to(header: Header, bucket: Bucket) -> int | None:
