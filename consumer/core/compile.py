@@ -84,6 +84,10 @@ class WindowProgram:
             case Stagger():
                 return StaggerWindows(kind.size_ms, self.keep, self.shape, room, evicts=evicts)
 
+    def due_ms(self, end_ms: int) -> int:
+        """Return the watermark at which a window of that end is dropped."""
+        return end_ms - 1 + self.window.allowed_lateness_ms
+
     def next_due_ms(self, watermark_ms: int) -> int:
         """Return the lowest watermark above this one at which a window is dropped, whether there are events or not."""
         kind = self.window.kind
@@ -95,7 +99,7 @@ class WindowProgram:
                 end_ms = time_ms - (time_ms - kind.size_ms) % kind.every_ms + kind.every_ms
             case _:
                 raise AssertionError(kind)
-        return end_ms - 1 + self.window.allowed_lateness_ms
+        return self.due_ms(end_ms)
 
     @property
     def step_ms(self) -> int:

@@ -44,9 +44,9 @@ class GlobalRows:
     def complete(self, until_ms: float = math.inf) -> Iterator[list[Row]]:
         """Yield the rows of each window that is due by a watermark, in order; what they were made of is let go."""
         for place in sorted(self._contributions):
-            lateness_ms = self._windows[place.number].window.allowed_lateness_ms
-            if place.end_ms - 1 + lateness_ms <= until_ms:
-                yield combined(self._windows[place.number], self._contributions.pop(place))
+            window = self._windows[place.number]
+            if window.due_ms(place.end_ms) <= until_ms:
+                yield combined(window, self._contributions.pop(place))
 
     def waiting(self) -> dict[str, int]:
         """Return how many groups of each window have been contributed to and are kept."""

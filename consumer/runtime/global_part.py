@@ -213,7 +213,7 @@ def _passes(program: WindowProgram, up_to_ms: int | None, watermark_ms: int) -> 
     """Tell whether a window that ends later is due by a watermark."""
     if up_to_ms is None:
         return True
-    return program.next_due_ms(up_to_ms - 1 + program.window.allowed_lateness_ms) <= watermark_ms
+    return program.next_due_ms(program.due_ms(up_to_ms)) <= watermark_ms
 
 
 def _end_due_by(program: WindowProgram, watermark_ms: int) -> int:

@@ -70,13 +70,12 @@ class Carried:
 
     def saved(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """Yield those that the states have made, and will not make again; whoever goes on makes the others anew."""
-        lateness_ms = {window.hash: window.window.allowed_lateness_ms for window in self.program.windows}
+        windows = {window.hash: window for window in self.program.windows}
         for row in rows:
             contribution = contributions.decode(row)
-            if contribution.window_hash in lateness_ms:
-                due_ms = contribution.end_ms - 1 + lateness_ms[contribution.window_hash]
-                if self._is_made(contribution.origin, due_ms):
-                    yield self._carried(contribution)
+            window = windows.get(contribution.window_hash)
+            if window is not None and self._is_made(contribution.origin, window.due_ms(contribution.end_ms)):
+                yield self._carried(contribution)
 
     def outbox(self, rows: Iterable[Row]) -> list[Row]:
         """Return an outbox with its contributions carried over: they have not been sent, perhaps."""

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from consumer.core.combining import Bucket, buckets
-from consumer.core.compile import Program, WindowProgram
+from consumer.core.compile import Program
 from consumer.core.contributions import Contribution, combined, decode
 from consumer.core.snapshot import Header
 from consumer.records import CONTRIBUTION, HashRange, Row
@@ -23,7 +23,7 @@ def rows_due(program: Program, rows: Iterable[Row], watermark_ms: int | None) ->
     windows = {program.windows[number].window.name: program.windows[number] for number in program.combined}
     due: list[Row] = []
     for (name, end_ms, _, _), group in groupby(contributions, key=_place):
-        if watermark_ms is not None and _drop_ms(windows[name], end_ms) <= watermark_ms:
+        if watermark_ms is not None and windows[name].due_ms(end_ms) <= watermark_ms:
             due += combined(windows[name], list(group))
     return due
 
@@ -51,7 +51,7 @@ def what_is_left(world: World) -> list[str]:
         for bucket in range(window.window.buckets or 0):
             shard = _combiner(program, Bucket(number, bucket), states)
             up_to_ms = None if shard is None else _up_to(headers[shard], Bucket(number, bucket))
-            if up_to_ms is None or window.next_due_ms(_drop_ms(window, up_to_ms)) <= watermark_ms:
+            if up_to_ms is None or window.next_due_ms(window.due_ms(up_to_ms)) <= watermark_ms:
                 left.append(f"{window.window.name}/{bucket} is combined up to {up_to_ms}, and due up to {watermark_ms}")
     return left
 
@@ -69,7 +69,3 @@ def _up_to(header: Header, bucket: Bucket) -> int | None:
 
 def _place(contribution: Contribution) -> tuple[str, int, int, int]:
     return contribution.window, contribution.end_ms, contribution.start_ms, contribution.bucket
-
-
-def _drop_ms(window: WindowProgram, end_ms: int) -> int:
-    return end_ms - 1 + window.window.allowed_lateness_ms
