@@ -320,14 +320,14 @@ def _first_shards_page(request: requests.ListShards, now_ms: int) -> ShardsPage:
 
 
 def _passes(start: ShardsPage, stream: Stream, shard: Shard, now_ms: int) -> bool:
-    """Apply the shard filter. Nothing is trimmed here, so the trim horizon is the stream's creation."""
+    """Apply the shard filter. Nothing is trimmed here, so the trim horizon is when the first shards were opened."""
     if start.filter_type == "AT_LATEST":
         return shard.closed is None
     if start.filter_type == "AT_TRIM_HORIZON":
         return not shard.parents
     if start.filter_timestamp_ms is None:
         return True
-    time_ms = min(max(start.filter_timestamp_ms, stream.created_ms), now_ms)
+    time_ms = min(max(start.filter_timestamp_ms, stream.first_opened_ms), now_ms)
     if start.filter_type == "AT_TIMESTAMP":
         return shard.was_open(time_ms)
     return shard.closed_ms is None or shard.closed_ms >= time_ms

@@ -113,6 +113,11 @@ class Stream:
         self._pending = (now_ms + delay_ms, effect)
         self.settle(now_ms)
 
+    @property
+    def first_opened_ms(self) -> int:
+        """When the first shards were opened, which is after the stream's creation; it must be or have been ACTIVE."""
+        return next(iter(self.shards.values())).opened_ms
+
     def settle(self, now_ms: int) -> None:
         """Let what is due happen."""
         if self._pending is not None and now_ms >= self._pending[0]:

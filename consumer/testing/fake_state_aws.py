@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from threading import RLock
+from typing import Any, TypeVar, cast
 
 from botocore.exceptions import ClientError
 
@@ -19,6 +22,7 @@ from consumer.testing.fakes import client_error
 
 Key = tuple[str, str]
 Item = Mapping[str, Any]
+_Call = TypeVar("_Call", bound=Callable[..., Any])
 
 ITEM_BYTES_MAX = 400 * 1024
 WRITES_MAX = 25
@@ -37,12 +41,24 @@ _GROUP = re.compile(r"(?<!attribute_not_exists)\(((?:[^()]|attribute_not_exists\
 _CLAUSE = re.compile(r"\b(SET|ADD|REMOVE) ")
 
 
+def _atomic(call: _Call) -> _Call:
+    """Let no other call see or change what is stored while this one looks and writes."""
+
+    @wraps(call)
+    def alone(client: FakeDynamo | FakeStateS3, **request: Any) -> Any:
+        with client.lock:
+            return call(client, **request)
+
+    return cast("_Call", alone)
+
+
 @dataclass
 class StoredAws:
-    """What one table and one bucket hold. `copy` it to go on from the same place twice."""
+    """What one table and one bucket hold, one call at a time. `copy` it to go on from the same place twice."""
 
     items: dict[Key, Item] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
+    lock: AbstractContextManager[bool] = field(default_factory=RLock, compare=False, repr=False)
 
     def copy(self) -> StoredAws:
         """Return another one that holds the same. Items and bytes are never changed in place."""
@@ -53,6 +69,7 @@ class FakeDynamo:
     """A DynamoDB client of one table with the key pk, sk."""
 
     def __init__(self, stored: StoredAws) -> None:
+        self.lock = stored.lock
         self._items = stored.items
 
     def get_item(self, *, Key: Item, ConsistentRead: bool, **_: Any) -> Any:  # noqa: N803 - AWS' names
@@ -61,6 +78,7 @@ class FakeDynamo:
         item = self._items.get(_key(Key))
         return _CAPACITY | ({} if item is None else {"Item": dict(item)})
 
+    @_atomic
     def batch_get_item(self, *, RequestItems: Mapping[str, Any], **_: Any) -> Any:  # noqa: N803 - AWS' names
         """Answer with those of the items that there are."""
         ((table, request),) = RequestItems.items()
@@ -69,6 +87,7 @@ class FakeDynamo:
         found = [dict(self._items[_key(key)]) for key in request["Keys"] if _key(key) in self._items]
         return {"Responses": {table: found}, "UnprocessedKeys": {}, "ConsumedCapacity": [{"CapacityUnits": 1.0}]}
 
+    @_atomic
     def query(self, *, ConsistentRead: bool, **request: Any) -> Any:  # noqa: N803 - AWS' names
         """Answer with a page of the items of a partition, all or those whose sort keys the condition lets through."""
         assert ConsistentRead
@@ -84,12 +103,14 @@ class FakeDynamo:
                 return _CAPACITY | {"Items": page, "LastEvaluatedKey": last}
         return _CAPACITY | {"Items": page}
 
+    @_atomic
     def put_item(self, *, Item: Item, **condition: Any) -> Any:  # noqa: N803 - AWS' names
         """Write an item whole, if its condition holds."""
         self._check(_key(Item), condition)
         self._write(Item)
         return _CAPACITY
 
+    @_atomic
     def update_item(self, *, Key: Item, ReturnValues: str = "NONE", **update: Any) -> Any:  # noqa: N803 - AWS' names
         """Update an item, if its condition holds."""
         self._check(_key(Key), update)
@@ -97,6 +118,7 @@ class FakeDynamo:
         attributes = {"Attributes": dict(self._items[_key(Key)])} if ReturnValues == "ALL_NEW" else {}
         return _CAPACITY | attributes
 
+    @_atomic
     def transact_write_items(self, *, TransactItems: Sequence[Any], **_: Any) -> Any:  # noqa: N803 - AWS' names
         """Do one update, if its condition and that of a check of another item hold."""
         update, check = TransactItems[0]["Update"], TransactItems[1]["ConditionCheck"]
@@ -114,6 +136,7 @@ class FakeDynamo:
         self._items.pop(_key(Key), None)
         return _CAPACITY
 
+    @_atomic
     def batch_write_item(self, *, RequestItems: Mapping[str, Any], **_: Any) -> Any:  # noqa: N803 - AWS' names
         """Write items whole, and delete items."""
         (requests,) = RequestItems.values()
@@ -177,12 +200,14 @@ class FakeStateS3:
     """An S3 client of one bucket. `BodyCutError` is for who wraps it: what reading a cut body raises."""
 
     def __init__(self, stored: StoredAws) -> None:
+        self.lock = stored.lock
         self._objects = stored.objects
 
     def head_bucket(self, **_: Any) -> Any:
         """Answer that the bucket is there."""
         return {}
 
+    @_atomic
     def put_object(self, *, Key: str, Body: bytes, IfNoneMatch: str, **_: Any) -> Any:  # noqa: N803 - AWS' names
         """Take an object, if there is none of that name."""
         assert IfNoneMatch == "*"
@@ -198,6 +223,7 @@ class FakeStateS3:
         data = self._objects[Key]
         return {"ContentLength": len(data), "Body": Body(data)}
 
+    @_atomic
     def list_objects_v2(self, *, Prefix: str, **_: Any) -> Any:  # noqa: N803 - AWS' names
         """Answer with all objects whose names begin so, in one page."""
         keys = sorted(key for key in self._objects if key.startswith(Prefix))

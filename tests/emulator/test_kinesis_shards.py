@@ -199,8 +199,11 @@ def test_pages_keep_their_filter(aws: Emulator, kinesis: Any, stream: str) -> No
     assert ids(page["Shards"]) + ids(rest["Shards"]) == [1, 2, 3]
 
 
-def test_the_shard_filters(aws: Emulator, kinesis: Any, clock: MovableClock, name: str) -> None:
+@pytest.mark.parametrize("creating_ms", [0, 5])
+def test_the_shard_filters(aws: Emulator, kinesis: Any, clock: MovableClock, name: str, creating_ms: int) -> None:
+    aws.settings.change(state_delay_ms=creating_ms)
     aws.kinesis.create_stream(name, 2)
+    aws.settings.change(state_delay_ms=0)
     clock.advance(60_000)
     kinesis.split_shard(StreamName=name, ShardToSplit=FIRST, NewStartingHashKey=str(2**126))
     clock.advance(60_000)
