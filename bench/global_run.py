@@ -38,7 +38,7 @@ COMMIT_INTERVAL_SECONDS = 5
 START_MS = 1_767_225_600_000
 RETENTION_MS = 24 * 3_600_000
 _BOUND_MS = 10_000
-_STRETCHES = 17
+_STRETCHES = 10
 """What a shard that has run for long tells of its past: see consumer/core/completion.py."""
 _FILE = """\
 pipeline: bench

@@ -22,7 +22,7 @@ from consumer.core.windows import LONG_AGO_MS
 from consumer.records import HashRange
 
 LAST_HASH_KEY = 2**128 - 1
-_STRETCHES_A_KEEPING = 16
+_STRETCHES_A_KEEPING = 8
 """How many stretches of time are told apart while contributions are kept."""
 
 

@@ -143,6 +143,9 @@ def _load() -> Wsgi:
         create_backend_app,
     )
 
+    from consumer.emulator import moto_dynamodb  # noqa: PLC0415 - as above
+
+    moto_dynamodb.install()
     application: Wsgi = DomainDispatcherApplication(create_backend_app)
     return application
 

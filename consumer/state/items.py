@@ -291,7 +291,9 @@ def encode_progress(progress: Progress) -> dict[str, Any]:
         "commit_no": _number(progress.commit_no),
         "ended": {"BOOL": progress.ended},
         "began": {"L": [_encode_began(*each) for each in progress.began]},
-        "stretches": {"L": [_encode_stretch(each) for each in progress.stretches]},
+        "stretches": {
+            "L": [_number(number) for each in progress.stretches for number in (each.since_ms, each.watermark_ms)]
+        },
         **_expiry(progress.expires_ms),
     }
 
@@ -309,7 +311,7 @@ def decode_progress(item: Item) -> Progress:
         commit_no=_integer_in(item, "commit_no"),
         ended=_value(item, "ended", "BOOL"),
         began=tuple(map(_decode_began, _value(item, "began", "L"))),
-        stretches=tuple(map(_decode_stretch, _value(item, "stretches", "L"))),
+        stretches=_decode_stretches(_value(item, "stretches", "L")),
         expires_ms=_optional_integer_in(item, "expires_ms"),
     )
 
@@ -323,13 +325,12 @@ def _decode_began(value: Item) -> tuple[str, int]:
     return _value(members, "window_hash", "S"), _integer_in(members, "from_ms")
 
 
-def _encode_stretch(stretch: Stretch) -> dict[str, Any]:
-    return {"M": {"since_ms": _number(stretch.since_ms), "watermark_ms": _number(stretch.watermark_ms)}}
-
-
-def _decode_stretch(value: Item) -> Stretch:
-    members = _value({"stretches": value}, "stretches", "M")
-    return Stretch(_integer_in(members, "since_ms"), _integer_in(members, "watermark_ms"))
+def _decode_stretches(numbers: Sequence[Item]) -> tuple[Stretch, ...]:
+    """Return pairs of `since_ms` and `watermark_ms`: one list, because all progress is read at every commit."""
+    if len(numbers) % 2:
+        raise CorruptStateError("attribute 'stretches' of the item is not pairs of numbers")
+    read = [_integer_in({"stretches": number}, "stretches") for number in numbers]
+    return tuple(map(Stretch, read[::2], read[1::2]))
 
 
 def _expiry(expires_ms: int | None) -> dict[str, Any]:

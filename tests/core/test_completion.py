@@ -119,7 +119,7 @@ def test_stretches_never_promise_too_much_and_stay_few() -> None:
         # What was contributed in the last half of that time is never called forgotten.
         recent = next(due_ms for at_ms, due_ms in made if at_ms + kept_ms // 2 > now_ms)
         assert forgotten_ms <= recent or len(made) == 1
-        assert len(stretches) <= 20
+        assert len(stretches) <= 11
 
 
 def _replaced(shards: dict[str, Progress], random: Random, number: int) -> None:

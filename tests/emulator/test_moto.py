@@ -61,6 +61,41 @@ def test_an_error_of_moto_is_an_answer(
     assert "moto failed on GET /bucket/key" in caplog.text
 
 
+SCALARS: dict[str, Any] = {
+    "text": {"S": "é"},
+    "empty": {"S": ""},
+    "number": {"N": "-1.5"},
+    "bytes": {"B": b"\x00\xff"},
+    "true": {"BOOL": True},
+    "false": {"BOOL": False},
+    "null": {"NULL": True},
+}
+SETS: dict[str, Any] = {
+    "texts": {"SS": ["a", "b"]},
+    "numbers": {"NS": ["1", "2"]},
+    "several bytes": {"BS": [b"\x00", b"b"]},
+}
+NESTED: dict[str, Any] = {
+    "list": {"L": [*SCALARS.values(), {"L": []}]},
+    "map": {"M": {**SCALARS, "list": {"L": [{"M": SCALARS}]}, "empty map": {"M": {}}}},
+}
+
+
+@pytest.mark.parametrize("name_of", sorted(SCALARS | SETS | NESTED))
+def test_attributes_of_all_types_come_back_as_they_were(dynamodb: Any, table: str, name_of: str) -> None:
+    item = {"k": {"S": "types"}, name_of: (SCALARS | SETS | NESTED)[name_of]}
+    dynamodb.put_item(TableName=table, Item=item)
+    key = {"k": item["k"]}
+    assert dynamodb.get_item(TableName=table, Key=key)["Item"] == item
+    batch = dynamodb.batch_get_item(RequestItems={table: {"Keys": [key]}})
+    assert batch["Responses"] == {table: [item]}
+    found = dynamodb.query(
+        TableName=table, KeyConditionExpression="k = :k", ExpressionAttributeValues={":k": item["k"]}
+    )
+    assert (found["Items"], found["Count"]) == ([item], 1)
+    assert dynamodb.delete_item(TableName=table, Key=key, ReturnValues="ALL_OLD")["Attributes"] == item
+
+
 def test_conditional_increments_by_16_threads_lose_nothing(dynamodb: Any, table: str) -> None:
     def increment(_: int) -> Counter[str]:
         results: Counter[str] = Counter()
