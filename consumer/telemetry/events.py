@@ -486,5 +486,7 @@ class Telemetry(AdoptionEvents, AlarmEvents, DaemonEvents, GlobalEvents, Invocat
 
     def _update_owned(self) -> None:
         with self._lock:
+            if not self._shards:
+                self._forget_global_progress()
             self._shards_owned.set(sum(held.owned for held in self._shards.values()))
             self._shards_parked.set(sum(held.refused for held in self._shards.values()))

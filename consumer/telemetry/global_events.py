@@ -12,6 +12,12 @@ from consumer.core.completion import Completion
 from consumer.core.times import format_time
 from consumer.telemetry.metrics import Metrics
 
+_OF_THE_STREAM = (
+    "global_cover",
+    "global_held_back_seconds",
+    "global_watermark_timestamp_seconds",
+    "global_windows_waiting",
+)
 INCOMPLETE_REMEDY = (
     "these windows have no rows: parts of them were kept for twice the retention of the stream, while a shard held "
     "them back; if the stream still has their records, `streamgauge state reset` counts all that it holds again"
@@ -50,6 +56,11 @@ class GlobalEvents:
             self.metrics.gauge("global_watermark_timestamp_seconds").set(watermark_ms / 1000)
         if watermark_ms is not None and highest_ms is not None and shard is not None:
             self.metrics.only("global_held_back_seconds", (highest_ms - watermark_ms) / 1000, shard=shard)
+
+    def _forget_global_progress(self) -> None:
+        """Tell nothing of it: who has no shard reads no progress, and what was last read grows old."""
+        for name in _OF_THE_STREAM:
+            self.metrics.clear(name)
 
     def global_windows_incomplete(
         self, *, shard: str, window: str, bucket: int, after_ms: int | None, until_ms: int

@@ -460,9 +460,15 @@ class Metrics:
     def only(self, name: str, value: float, **labels: str) -> None:
         """Set the one series that a gauge has: whatever labels it had before, it has these now."""
         metric = self._collectors[name]
-        metric.clear()
         assert isinstance(metric, Gauge), name
-        metric.labels(*self._label_values(name, labels)).set(value)
+        with self._lock:
+            metric.clear()
+            metric.labels(*self._label_values(name, labels)).set(value)
+
+    def clear(self, name: str) -> None:
+        """Remove all series of a metric."""
+        with self._lock:
+            self._collectors[name].clear()
 
     def follow_daemon(self, pid: int) -> None:
         """Tell of the memory and the processor time of that process too, as `streamgauge_daemon_process_*`."""

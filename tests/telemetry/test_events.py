@@ -284,6 +284,15 @@ def test_who_holds_global_windows_back_is_told_by_one_series(told: Told) -> None
     assert told.value("global_cover") == 0
 
 
+def test_who_has_no_shard_tells_nothing_of_how_far_all_are(told: Told) -> None:
+    shard_initialised(told.telemetry)
+    told.telemetry.global_progress(completion=REACHED, waiting={"views": 2})
+    names = {"cover", "held_back_seconds", "watermark_timestamp_seconds", "windows_waiting"}
+    assert all(f"streamgauge_global_{name}{{" in _exposed(told) for name in names)
+    told.telemetry.shard_released(shard=SHARD)
+    assert not any(f"streamgauge_global_{name}{{" in _exposed(told) for name in names)
+
+
 def _exposed(told: Told) -> str:
     return generate_latest(told.registry).decode()
 
