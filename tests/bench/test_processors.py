@@ -72,7 +72,7 @@ def test_the_product_runs_the_demo_pipeline_with_the_daemon_of_all(tmp_path: Pat
     assert pipeline.worker.kcl == config.extra
     assert pipeline.worker.identifier == config.identifier
     assert pipeline.worker.metrics_port == port
-    assert [window.name for window in pipeline.windows] == ["page_views", "all_views", "revenue", "visits"]
+    assert [window.name for window in pipeline.windows] == ["page_views", "revenue", "visits"]
 
 
 def test_each_round_has_state_leases_and_sinks_of_its_own_and_the_same_stream(tmp_path: Path) -> None:
