@@ -46,7 +46,7 @@ deep-tests: $(STAMP) ## run the tests that take long or much memory
 simulate: $(STAMP) ## simulate workers, leases, faults and reshards: ARGS="--seeds 1..1000" (or --seed N --trace)
 	$(BIN)/python -m consumer.testing.simulation --jobs $(WORKERS) $(ARGS)
 
-crash-points: $(STAMP) ## harm every call that leaves the process: ARGS="--pairs" for all ordered pairs (half an hour)
+crash-points: $(STAMP) ## harm every call that leaves the process: ARGS="--pairs" for all ordered pairs (an hour)
 	$(BIN)/python -m tests.crash_points --jobs $(WORKERS) $(ARGS)
 
 chaos: $(STAMP) ## kill, pause and reshard real workers (an hour or more): ARGS="--kills 10 --pauses 2 --reshards 2"

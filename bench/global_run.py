@@ -297,7 +297,7 @@ def _age(owner: ShardOwner) -> None:
     """Have an owner tell as much of its past as one that has run for days."""
     apart_ms = 2 * RETENTION_MS // (_STRETCHES - 1)
     owner.processor.combining.stretches = tuple(
-        Stretch(START_MS - number * apart_ms - 1, START_MS - number * apart_ms - MINUTE_MS)
+        Stretch(START_MS + 2 * RETENTION_MS - number * apart_ms - 1, START_MS - number * apart_ms - MINUTE_MS)
         for number in reversed(range(_STRETCHES))
     )
 

@@ -35,25 +35,28 @@ def buckets(program: Program, hash_range: HashRange) -> list[Bucket]:
 
 
 class Packed(msgspec.Struct, frozen=True, array_like=True):
-    """What a snapshot holds of it: `[number, bucket, end_ms]` and `[number, since_ms]`."""
+    """What a snapshot holds of it: `[number, bucket, end_ms]` and `[number, since_ms]`, and what has their names."""
 
     up_to: Sequence[tuple[int, int, int]]
     began: Sequence[tuple[int, int]]
     stretches: Sequence[Stretch]
+    reached_ms: int = LONG_AGO_MS
 
 
 class Combining:
     """Of one shard.
 
-    `up_to`: the end of the last window that was combined, of a bucket; none if there was none. `began`: of windows that
-    were added to a running pipeline, a time from which on no event was counted before. `stretches`: see completion.py.
+    `up_to`: the end of the last window that was combined, of a bucket; none if there was none. `began`: of each global
+    window, a time from which on no event was left out of it. `stretches`: see completion.py. `reached_ms`: the highest
+    watermark that a shard had reached which this one came of, where it began with a lower one and no floor tells that.
     """
 
     def __init__(self, program: Program) -> None:
         self._program = program
         self.up_to: dict[Bucket, int] = {}
-        self.began = {number: LONG_AGO_MS for number in program.combined if program.windows[number].incarnation}
+        self.began = dict.fromkeys(program.combined, LONG_AGO_MS)
         self.stretches: tuple[Stretch, ...] = ()
+        self.reached_ms = LONG_AGO_MS
 
     def inherit(self, parents: Sequence[Combining], hash_range: HashRange) -> None:
         """Take over what the parents leave to a shard of this range."""
@@ -65,7 +68,7 @@ class Combining:
         self.stretches = tuple(sorted({stretch for parent in parents for stretch in parent.stretches}))
 
     def adopt(self, before: Combining, seen_ms: int) -> None:
-        """Go on under other definitions, of a shard that has seen no event later than that."""
+        """Go on under other definitions. Neither this shard has seen an event later than that, nor any it came of."""
         numbers = {self._program.windows[number].hash: number for number in self._program.combined}
         hashes = [window.hash for window in before._program.windows]
         self.began = dict.fromkeys(self.began, seen_ms + 1)
@@ -77,22 +80,20 @@ class Combining:
                 self.up_to[Bucket(number, bucket)] = end_ms
         self.stretches = before.stretches
 
-    def contributed(self, now_ms: int, watermark_ms: int | None, kept_ms: int | None) -> None:
-        """Note that what is due by a watermark is contributed now, to be kept so long."""
-        if watermark_ms is not None and self._program.combined and kept_ms is not None:
-            self.stretches = extended(self.stretches, now_ms, watermark_ms, kept_ms)
+    def contributed(self, now_ms: int, stretch: Stretch) -> None:
+        """Note what is contributed now."""
+        self.stretches = extended(self.stretches, now_ms, stretch)
 
     def pack(self) -> Packed | msgspec.UnsetType:
         """Return what a snapshot is to hold; nothing if there is nothing."""
-        if not (self.up_to or self.began or self.stretches):
+        if not (self.began or self.stretches) and self.reached_ms == LONG_AGO_MS:
             return msgspec.UNSET
-        return Packed(
-            [(*bucket, end_ms) for bucket, end_ms in self.up_to.items()], list(self.began.items()), self.stretches
-        )
+        up_to = [(*bucket, end_ms) for bucket, end_ms in self.up_to.items()]
+        return Packed(up_to, list(self.began.items()), self.stretches, self.reached_ms)
 
     def restore(self, packed: Packed | msgspec.UnsetType) -> None:
         """Become what was packed."""
         if packed is not msgspec.UNSET:
             self.up_to = {Bucket(number, bucket): end_ms for number, bucket, end_ms in packed.up_to}
-            self.began = dict(packed.began)
-            self.stretches = tuple(packed.stretches)
+            self.began |= packed.began
+            self.stretches, self.reached_ms = tuple(packed.stretches), packed.reached_ms

@@ -22,17 +22,19 @@ from consumer.core.windows import LONG_AGO_MS
 from consumer.records import HashRange
 
 LAST_HASH_KEY = 2**128 - 1
+NAME_DIGITS = 16
+"""By so many digits of the hash of its definition a window is named: all progress is read once an interval."""
 _STRETCHES_A_KEEPING = 8
 """How many stretches of time are told apart while contributions are kept."""
 
 
 class Stretch(msgspec.Struct, frozen=True, array_like=True, order=True):
-    """Contributions that were made at `since_ms` or later, by the writer's clock.
+    """Contributions that a store may forget from `expires_ms` on or later, as was told with them.
 
     They are of windows due by `watermark_ms`, and after the watermark of the stretch before.
     """
 
-    since_ms: int
+    expires_ms: int
     watermark_ms: int
 
 
@@ -40,8 +42,8 @@ class Progress(msgspec.Struct, frozen=True):
     """What a shard tells of itself after what its commit `commit_no` holds was delivered.
 
     `parents` are the shards it came of, `hash_range` its hash keys (decimal text, both ends included). `watermark_ms`:
-    all windows due by it have been contributed to; None before the first event. `began` names, by their hash, windows
-    that were added to a running pipeline, with a time from which on no event of theirs was counted before. An ended
+    all windows due by it have been contributed to; None before the first event. `began` names the global windows that
+    it counts, by NAME_DIGITS of their hashes, each with a time from which on no event was left out of it. An ended
     shard's may be forgotten from `expires_ms` on, epoch milliseconds: it is as if it were not there.
     """
 
@@ -94,17 +96,15 @@ class Completion:
         return None if last is None else last.shard
 
     def began_ms(self, window_hash: str) -> int | None:
-        """Return from which time on all shards count a window that was added; None while one of them does not."""
-        began = [dict(member.began).get(window_hash) for member in self.members]
+        """Return from which time on all shards count a window; None while one of them does not yet, or no more."""
+        began = [dict(member.began).get(window_hash[:NAME_DIGITS]) for member in self.members]
         known = [since_ms for since_ms in began if since_ms is not None]
         return max(known) if known and len(known) == len(began) else None
 
-    def forgotten_ms(self, now_ms: int, kept_ms: int | None) -> int:
-        """Return a watermark: contributions of windows due by it may be forgotten already, if they are kept so long."""
-        if kept_ms is None:
-            return LONG_AGO_MS
-        old = [stretch for each in self.told for stretch in each.stretches if stretch.since_ms + kept_ms <= now_ms]
-        return max((stretch.watermark_ms for stretch in old), default=LONG_AGO_MS)
+    def forgotten_ms(self, now_ms: int) -> int:
+        """Return a watermark: contributions of windows due by it may be forgotten at a time, of later ones none."""
+        stretches = [stretch for each in self.told for stretch in each.stretches]
+        return max((each.watermark_ms for each in stretches if each.expires_ms <= now_ms), default=LONG_AGO_MS)
 
 
 def completion(told: Iterable[Progress], now_ms: int) -> Completion:
@@ -163,16 +163,20 @@ def _fill(ranges: Sequence[HashRange], whole: HashRange) -> bool:
     return first == whole.last + 1
 
 
-def extended(stretches: Sequence[Stretch], now_ms: int, watermark_ms: int, kept_ms: int) -> tuple[Stretch, ...]:
-    """Return the stretches with what is contributed now. What is forgotten anyway is told by one of them."""
-    *before, last = stretches or [Stretch(now_ms, watermark_ms)]
-    if stretches and now_ms - last.since_ms >= kept_ms // _STRETCHES_A_KEEPING:
-        before, last = [*before, last], Stretch(now_ms, watermark_ms)
-    old = [each for each in before if each.since_ms + kept_ms <= now_ms]
-    kept = [each for each in before if each.since_ms + kept_ms > now_ms]
-    if old:
-        kept = [Stretch(old[-1].since_ms, max(each.watermark_ms for each in old)), *kept]
-    return (*kept, Stretch(last.since_ms, max(last.watermark_ms, watermark_ms)))
+def extended(stretches: Iterable[Stretch], now_ms: int, new: Stretch) -> tuple[Stretch, ...]:
+    """Return the stretches with what is contributed now, in order.
+
+    Those that lie close together become one, which expires with the first of them; so do those that are forgotten.
+    """
+    first, *others = sorted([*stretches, new])
+    told, apart_ms = [first], (new.expires_ms - now_ms) // _STRETCHES_A_KEEPING
+    for each in others:
+        last = told[-1]
+        if each.expires_ms <= now_ms or each.expires_ms - last.expires_ms < apart_ms:
+            told[-1] = Stretch(last.expires_ms, max(last.watermark_ms, each.watermark_ms))
+        elif each.watermark_ms > last.watermark_ms:
+            told.append(each)
+    return tuple(told)
 
 
 def _watermark(member: Progress) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from consumer.core.compile import WindowProgram, restore_big
+from consumer.core.compile import Program, WindowProgram, restore_big
 from consumer.core.windows import Due, Group, Key
 from consumer.errors import CorruptStateError
 from consumer.records import CONTRIBUTION, Row
@@ -60,9 +60,21 @@ def decode(data: bytes) -> Contribution:
         raise CorruptStateError(f"a contribution to a global window cannot be read: {error}") from error
 
 
-def stamped(row: Row, expires_ms: int) -> Row:
-    """Return the row of a contribution with the time at which it may be forgotten."""
-    return Row(row.output, encode(msgspec.structs.replace(decode(row.data), expires_ms=expires_ms)))
+def stamped(program: Program, rows: Iterable[Row], expires_ms: int) -> tuple[list[Row], int | None]:
+    """Return rows, with the time at which contributions among them may be forgotten, and when all of these are due.
+
+    That is a watermark; None if there are none.
+    """
+    windows = {window.hash: window for window in program.windows}
+    told, due_ms = list[Row](), list[int]()
+    for row in rows:
+        if row.output == CONTRIBUTION:
+            contribution = decode(row.data)
+            due_ms.append(windows[contribution.window_hash].due_ms(contribution.end_ms))
+            told.append(row._replace(data=encode(msgspec.structs.replace(contribution, expires_ms=expires_ms))))
+        else:
+            told.append(row)
+    return told, max(due_ms, default=None)
 
 
 def contributed(program: WindowProgram, generation: int, origin: str, dues: Iterable[Due]) -> Iterator[Row]:

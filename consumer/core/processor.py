@@ -330,6 +330,7 @@ class Processor:
         cores = [parent._core for parent in parents]  # noqa: SLF001 - of this very class
         processor._core.inherit(cores, hash_range)
         processor.combining.inherit([parent.combining for parent in parents], hash_range)
+        processor._note_reached(max(parent._reached_ms() for parent in parents))  # noqa: SLF001 - of this very class
         return processor
 
     @classmethod
@@ -343,8 +344,10 @@ class Processor:
         core = before._core
         processor = cls(program, core.shard, core.generation, hash_range=core.hash_range)
         processor._core.adopt(core)
-        seen_ms = core.watermark_ms + before.program.pipeline.events.out_of_orderness_ms
+        reached_ms = before._reached_ms()
+        seen_ms = reached_ms + before.program.pipeline.events.out_of_orderness_ms
         processor.combining.adopt(before.combining, seen_ms)
+        processor._note_reached(reached_ms)
         processor.position, processor.last_arrival_ms, processor.totals = (
             before.position,
             before.last_arrival_ms,
@@ -352,6 +355,15 @@ class Processor:
         )
         processor.needs_base = True
         return processor
+
+    def _reached_ms(self) -> int:
+        """Return the highest watermark of this shard, and of all that it came of."""
+        core = self._core
+        return max(core.watermark_ms, self.combining.reached_ms, *(floor_ms for _, floor_ms in core.floors))
+
+    def _note_reached(self, reached_ms: int) -> None:
+        if reached_ms > self._reached_ms():
+            self.combining.reached_ms = reached_ms
 
     def _take(self, header: snapshot.Header) -> None:
         if header.position is not None:

@@ -255,12 +255,14 @@ def _state(pipeline: Pipeline) -> list[str]:
     state = pipeline.state
     wait = f"at most {duration_in_words(state.emit_delay_ms)}" if state.emit_delay_ms else "no time at all"
     place = f"Kept in the DynamoDB table {state.table}, {_snapshots(state.bucket)}"
-    pace = f"Committed every {duration_in_words(state.commit_interval_ms)}."
+    interval = duration_in_words(state.commit_interval_ms)
+    longer = f" While its shard is behind it may be a tenth of that time, up to {interval}."
+    longer = longer if state.emit_delay_ms < state.commit_interval_ms else ""
     removed = [f"{_REMOVALS[word]}: {name}." for name, word in state.removed_windows]
     gaps = ["Records that were never counted are left out: a shard goes on behind a gap in its input."]
     return [
         place,
-        f"{pace} A row is sent when it is committed: it waits {wait} for that.",
+        f"Committed every {interval}. A row is sent when it is committed: it waits {wait} for that.{longer}",
         *(gaps if state.on_gap == "continue" else ()),
         *removed,
     ]

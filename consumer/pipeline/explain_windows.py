@@ -178,7 +178,7 @@ def _completion(pipeline: Pipeline, window: Window) -> list[str]:
     silent = (
         " No clock moves a watermark (idle_after is never), so a shard without events holds back all rows."
         if pipeline.events.idle_after_ms is None
-        else ""
+        else " One that has fallen silent follows the one that is ahead."
     )
     kept = (
         f" That is with the {duration_in_words(window.allowed_lateness_ms)} of allowed lateness, in which events still "
@@ -189,8 +189,8 @@ def _completion(pipeline: Pipeline, window: Window) -> list[str]:
     closing = (
         f"A shard closes its part of a window when {_end_of_part(pipeline.events, window)}.{kept} What comes for it "
         "after that is late, in that shard. The rows come when all shards have closed theirs, within three commit "
-        f"intervals ({duration_in_words(3 * interval_ms)}) of the last one: a shard that is behind holds them back, "
-        f"and a metric names it.{silent}"
+        f"intervals ({duration_in_words(3 * interval_ms)}) of the last one. A shard that is behind holds them back: "
+        f"the status page and `streamgauge state list` name it.{silent}"
     )
     return [closing, _cost(window)]
 

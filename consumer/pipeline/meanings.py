@@ -95,7 +95,8 @@ MEANINGS: Mapping[str, Mapping[str, str]] = {
         "table": "The DynamoDB table (partition key `pk`, sort key `sk`, both strings). Not the lease table.",
         "bucket": "The S3 bucket for states larger than 8 KB; without it they are in the table.",
         "commit_interval": "How often state is committed.",
-        "emit_delay": "How long a finished row may wait for its commit; rows are sent when they are committed.",
+        "emit_delay": "How long a finished row may wait for its commit; rows are sent when they are committed. While "
+        "its shard is behind it may be a tenth of that time, up to `commit_interval`.",
         "on_gap": "What becomes of a shard whose input goes on behind records that were never counted.",
         "removed_windows": "Windows that are no longer in the file, each with what becomes of what is open: `flush` "
         "emits it, `drop` throws it away.",

@@ -280,6 +280,13 @@ class State:
     on_gap: OneOf["refuse", "continue"] = "refuse"
     removed_windows: tuple[tuple[str, Removal], ...] = ()
 
+    def row_wait_ms(self, behind_ms: int) -> int:
+        """Return how long a finished row of a shard that is so far behind may wait for its commit.
+
+        What is late anyway may be a tenth later, up to `commit_interval`: a worker that catches up commits less often.
+        """
+        return max(self.emit_delay_ms, min(behind_ms // 10, self.commit_interval_ms))
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -43,6 +43,7 @@ class ShardOwner:
     def __init__(self, around: Surroundings, shard: str) -> None:
         self.shard = shard
         self.mode = Mode.PARKED
+        self.behind_ms = 0  # how far the end of the shard is, as the source has said last
         self._around = around
         self._retrying = partial(around.retrying, shard)
         self._origin = ShardOrigin(HashRange(0, 0), ())
@@ -155,7 +156,7 @@ class ShardOwner:
 
     def _commit_at_init(self, rows: Sequence[Row]) -> None:
         """Make a commit, and send the rows of windows that were removed: a later commit records that."""
-        rows = self._global.stamped(list(rows))
+        rows = self._global.outbox(self._processor, rows)
         self._write_commit(rows, ended=False)
         if rows:
             send(self._around, self.shard, rows)
@@ -304,7 +305,7 @@ class ShardOwner:
             return
         if self._pending_since is None:
             self._pending_since = self._around.clock.monotonic()
-        self._pending += (rows := self._global.stamped(rows))
+        self._pending += rows
         self._pending_bytes += sum(len(row.data) for row in rows)
 
     @property
@@ -323,17 +324,17 @@ class ShardOwner:
         return self._processor
 
     def commit_is_due(self) -> bool:
-        """Return whether a result has waited for `emit_delay`, anything else for `commit_interval`, or it is much."""
+        """Return whether a result has waited long enough, anything else for `commit_interval`, or it is much."""
         if self._pending_bytes > PENDING_BYTES_MAX or self._processor.dirty_groups() > DIRTY_GROUPS_MAX:
             return True
-        state = self._around.program.pipeline.state
-        now = self._around.clock.monotonic()
-        if self._pending_since is not None and (now - self._pending_since) * 1000 >= state.emit_delay_ms:
+        state, now = self._around.program.pipeline.state, self._around.clock.monotonic()
+        wait_ms = state.row_wait_ms(self.behind_ms)
+        if self._pending_since is not None and (now - self._pending_since) * 1000 >= wait_ms:
             return True
         since_commit_ms = (now - self._last_commit) * 1000
         if self._changed:
             return since_commit_ms >= state.commit_interval_ms
-        return self._unacknowledged and since_commit_ms >= state.emit_delay_ms
+        return self._unacknowledged and since_commit_ms >= wait_ms
 
     # COMMIT
 
@@ -343,7 +344,7 @@ class ShardOwner:
         FencedError: another owner has the state. DeliveryStopped: the worker stops while a sink is down; the rows
         are stored and the next owner sends them.
         """
-        outbox, since = self._pending, self._pending_since
+        outbox, since = self._global.outbox(self._processor, self._pending), self._pending_since
         # 1-3.
         self._write_commit(outbox, ended=ended)
         self._pending, self._pending_since, self._pending_bytes = [], None, 0
@@ -391,7 +392,6 @@ class ShardOwner:
         # 1. Freeze: everything since the last commit, and the rows to be sent, become one entry.
         base = not self._manifest or (not was_ended and self._base_is_due())
         changed_groups = self._processor.dirty_groups()
-        self._global.note(self._processor)
         with STATE_HEAP.paused():
             data = self._processor.freeze(outbox, base=base)
         # 2. Write it under a name nobody else can have. Older entries that were merged since are taken up as one.

@@ -20,34 +20,32 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from consumer.core.combining import Bucket, buckets
 from consumer.core.compile import Program, WindowProgram
-from consumer.core.completion import Completion, Progress
+from consumer.core.completion import NAME_DIGITS, Completion, Progress, Stretch
 from consumer.core.contributions import Contribution, combined, stamped
 from consumer.core.processor import Processor
 from consumer.core.windows import LONG_AGO_MS
 from consumer.errors import RetryableError
-from consumer.records import CONTRIBUTION, HashRange, Row
+from consumer.records import HashRange, Row
 
 if TYPE_CHECKING:
     from consumer.runtime.surroundings import Surroundings
 
 RETENTIONS_KEPT = 2
 """How many times the stream's retention contributions are kept."""
+_CLOCKS_APART_MS = 5 * 60_000
+"""So much earlier contributions count as forgotten: the store has another clock, and a bucket is not read at once."""
 COMBINED_ROWS_MAX = 10_000
 CONTRIBUTIONS_READ_MAX = 10_000
-"""After so many rows, or so many contributions, the next window waits: a message of the daemon has to be answered."""
-
-
-def kept_ms(around: Surroundings) -> int | None:
-    """Return how long contributions are kept, and the progress of ended shards; None: for ever.
-
-    Who is further behind than the stream's retention has lost records anyway.
-    """
-    return None if around.retention is None else RETENTIONS_KEPT * around.retention.period_ms
+BYTES_READ_MAX = 32 * 1024 * 1024
+"""After so many rows, or so much that was read, the next window waits: a message of the daemon has to be answered."""
 
 
 def _expires_ms(around: Surroundings) -> int | None:
-    kept = kept_ms(around)
-    return None if kept is None else around.clock.now_ms() + kept
+    """Return when what is told now may be forgotten: contributions, and the progress of ended shards; None: never.
+
+    Who is further behind than the stream's retention has lost records anyway.
+    """
+    return None if around.retention is None else around.clock.now_ms() + RETENTIONS_KEPT * around.retention.period_ms
 
 
 def awaited_ms(around: Surroundings, watermark_ms: int | None) -> int | None:
@@ -85,14 +83,21 @@ class GlobalPart:
         self._shard = shard
         self._told: Progress | None = None
         self._combined: Completion | None = None
-        self._read = 0
+        self._read = self._read_bytes = 0
+        self._forgotten_ms = LONG_AGO_MS
 
-    def stamped(self, rows: list[Row]) -> list[Row]:
-        """Return rows for an outbox: contributions know from there on when they may be forgotten."""
+    def outbox(self, processor: Processor, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return rows as a commit is to hold them: from here on contributions know when they may be forgotten.
+
+        So does the state that is stored with them.
+        """
         expires_ms = _expires_ms(self._around)
-        if expires_ms is None or not any(row.output == CONTRIBUTION for row in rows):
+        if expires_ms is None or not rows or not processor.program.combined:
             return rows
-        return [stamped(row, expires_ms) if row.output == CONTRIBUTION else row for row in rows]
+        stored, due_ms = stamped(processor.program, rows, expires_ms)
+        if due_ms is not None:
+            processor.combining.contributed(self._around.clock.now_ms(), Stretch(expires_ms, due_ms))
+        return stored
 
     def tell(
         self,
@@ -117,7 +122,7 @@ class GlobalPart:
             epoch=epoch,
             commit_no=commit_no,
             ended=ended,
-            began=tuple((program.windows[number].hash, since_ms) for number, since_ms in combining.began.items()),
+            began=tuple((program.windows[number].hash[:NAME_DIGITS], ms) for number, ms in combining.began.items()),
             stretches=combining.stretches,
             expires_ms=_expires_ms(self._around) if ended else None,
         )
@@ -131,10 +136,6 @@ class GlobalPart:
             return True
         return program.passes_combined(told.watermark_ms, progress.watermark_ms)
 
-    def note(self, processor: Processor) -> None:
-        """Note, in the state that is to be stored, that what is due by its watermark is contributed now."""
-        processor.combining.contributed(self._around.clock.now_ms(), processor.closed_ms, kept_ms(self._around))
-
     def combine(self, processor: Processor, hash_range: HashRange) -> Combined:
         """Combine windows that are complete, of the buckets of this shard.
 
@@ -146,7 +147,8 @@ class GlobalPart:
         view, before = self._around.view.look(self._around), up_to.copy()
         if view is self._combined:
             return Combined(rows, moved=False, done=True)
-        started, self._read = self._around.clock.monotonic(), 0
+        started, self._read, self._read_bytes = self._around.clock.monotonic(), 0, 0
+        self._forgotten_ms = view.forgotten_ms(self._around.clock.now_ms() + _CLOCKS_APART_MS)
         done = True
         try:
             for bucket in buckets(processor.program, hash_range) if view.watermark_ms is not None else ():
@@ -168,11 +170,15 @@ class GlobalPart:
     def _combine(self, processor: Processor, bucket: Bucket, view: Completion, rows: list[Row]) -> bool:
         """Add the rows of a bucket's windows, and note up to where it is combined, window by window; False: not all."""
         program, up_to = processor.program.windows[bucket.number], processor.combining.up_to
-        watermark_ms, since_ms = view.watermark_ms, view.began_ms(program.hash) if program.incarnation else LONG_AGO_MS
-        if watermark_ms is None or since_ms is None or not _passes(program, up_to.get(bucket), watermark_ms):
+        watermark_ms = view.watermark_ms
+        if watermark_ms is None or not _passes(program, up_to.get(bucket), watermark_ms):
             return True
-        until_ms = _end_due_by(program, watermark_ms)
-        self._pass_forgotten(program, bucket, view, up_to, until_ms)
+        since_ms, until_ms = view.began_ms(program.hash), _end_due_by(program, watermark_ms)
+        if since_ms is None:
+            return True
+        forgotten_ms = self._forgotten_ms
+        if forgotten_ms > LONG_AGO_MS and _passes(program, up_to.get(bucket), forgotten_ms):
+            self._leave_out(program, bucket, up_to, since_ms, min(_end_due_by(program, forgotten_ms), until_ms))
         found = self._around.store.read_contributions(
             self._around.application.generation,
             program.hash,
@@ -181,24 +187,30 @@ class GlobalPart:
             until_end_ms=until_ms,
         )
         for (end_ms, start_ms), group in groupby(found, key=_window_of):
-            if len(rows) >= COMBINED_ROWS_MAX or self._read >= CONTRIBUTIONS_READ_MAX:
+            if self._is_enough(rows):
                 return False
             contributions = list(group)
             self._read += len(contributions)
+            self._read_bytes += sum(len(each.data) for each in contributions)
             if start_ms >= since_ms:
                 rows += combined(program, contributions)
             up_to[bucket] = end_ms
         up_to[bucket] = until_ms
         return True
 
-    def _pass_forgotten(
-        self, program: WindowProgram, bucket: Bucket, view: Completion, up_to: dict[Bucket, int], until_ms: int
+    def _is_enough(self, rows: Sequence[Row]) -> bool:
+        read, size_bytes = self._read, self._read_bytes
+        return len(rows) >= COMBINED_ROWS_MAX or read >= CONTRIBUTIONS_READ_MAX or size_bytes >= BYTES_READ_MAX
+
+    def _leave_out(
+        self, program: WindowProgram, bucket: Bucket, up_to: dict[Bucket, int], since_ms: int, end_ms: int
     ) -> None:
-        """Leave out windows of which contributions may be forgotten, and say so: what is left of them is not all."""
-        forgotten_ms = view.forgotten_ms(self._around.clock.now_ms(), kept_ms(self._around))
-        if forgotten_ms == LONG_AGO_MS or not _passes(program, up_to.get(bucket), forgotten_ms):
+        """Pass windows of which contributions may be forgotten, and say so: what is left of them is not all.
+
+        Of a window that was added, no row was to come of those that end by `since_ms`.
+        """
+        if end_ms <= since_ms:
             return
-        end_ms = min(_end_due_by(program, forgotten_ms), until_ms)
         self._around.telemetry.global_windows_incomplete(
             shard=self._shard,
             window=program.window.name,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from consumer.core.compile import Program
 from consumer.core.completion import Completion, Progress, completion
-from consumer.errors import RetryableError
+from consumer.errors import RefusedError, RetryableError
 
 if TYPE_CHECKING:
     from consumer.runtime.surroundings import Surroundings
@@ -43,7 +43,7 @@ class GlobalView:
     def _read(self, around: Surroundings) -> None:
         try:
             told = self._read_names_twice(around)
-        except RetryableError as error:
+        except (RefusedError, RetryableError) as error:  # a newer worker's progress takes no older worker down
             around.telemetry.commit_retry(shard="", step="tell", error=error, wait_seconds=0)
             return
         if told is None:

@@ -289,7 +289,9 @@ class Invocations:
         refused = [error for error in found.values() if isinstance(error, RefusedError)]
         waiting = [partial(self._tick, shard, claim) for shard, claim in claims.items()]
         waiting += [
-            partial(self._begin_child, shard) for shard in self._children_to_begin(claims) if shard not in found
+            partial(self._begin_empty, shard)
+            for shard in self._to_begin(claims)
+            if shard in claims or shard not in found
         ]
         acted = 0
         for task in waiting:
@@ -383,19 +385,25 @@ class Invocations:
         work.tell(self._around.telemetry, owner, newest_arrival_ms=None, millis_behind=0)
         return True
 
-    def _children_to_begin(self, claims: Mapping[str, Claim]) -> Sequence[str]:
-        """Return the shards without a state whose parents have one to leave to them."""
+    def _to_begin(self, claims: Mapping[str, Claim]) -> Sequence[str]:
+        """Return the shards without a state whose parents have one to leave to them.
+
+        And roots, where there are global windows: these wait for every shard, also for one that never gets a record.
+        """
         found = []
         for shard, origin in self._around.retrying("", "load", self._stream.origins).items():
             claim = claims.get(shard)
-            if shard in self._around.application.roots or (claim is not None and (claim.retired or claim.state)):
+            if claim is not None and (claim.retired or claim.state):
                 continue
             parents = [claims[parent].state for parent in origin.parents if parent in claims]
-            if any(parents) and all(state is None or self._is_quiet(state) for state in parents):
+            begins = any(parents) and all(state is None or self._is_quiet(state) for state in parents)
+            if shard in self._around.application.roots:
+                begins = bool(self._around.program.combined)
+            if begins:
                 found.append(shard)
         return found
 
-    def _begin_child(self, shard: str) -> bool:
+    def _begin_empty(self, shard: str) -> bool:
         """Begin a shard of which nothing was delivered because nothing is in it."""
         origin = self._around.retrying(shard, "load", lambda: self._around.lineage.origin(shard))
         if self._behind(shard, None, origin.hash_range).first is not None:

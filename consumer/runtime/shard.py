@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from consumer.errors import DaemonError, FencedError, LeaseLostError, RefusedError, RetryableError
+from consumer.errors import CorruptStateError, DaemonError, FencedError, LeaseLostError, RefusedError, RetryableError
 from consumer.records import Position, Record
 from consumer.runtime.churn import ClaimPace
 from consumer.runtime.commit import ShardOwner
@@ -114,8 +114,7 @@ class ShardRunner:
             if owner.mode is Mode.ACTIVE:
                 check_after_stop(self._around, owner)
         except RefusedError as error:
-            owner.mode = Mode.PARKED
-            self._around.telemetry.shard_refused(shard=shard, error=error)
+            self._park(owner, error)
         except FencedError as error:
             self._go_silent(owner, error)
         except (DeliveryStopped, StoppedError):
@@ -146,6 +145,9 @@ class ShardRunner:
                 # No more messages would come, and an end that is answered without a checkpoint is wedged.
                 raise self._twin(owner, error) from error
             self._go_silent(owner, error)
+        except CorruptStateError as error:
+            # Whoever had the shard next would find the same, and end.
+            self._park(owner, error, at_end=isinstance(message, ShardEnded))
         except LeaseLostError:
             # The daemon says so itself with its next message; until then nothing may be written.
             owner.mode = Mode.SILENT
@@ -158,6 +160,7 @@ class ShardRunner:
         around = self._around
         around.telemetry.activity(shard=owner.shard, activity=Activity.PROCESSING)
         now = around.clock.monotonic()
+        owner.behind_ms = message.millis_behind_latest or 0
         self._idle.read(message, now)
         if self._idle.nothing_left_seconds(now) >= SURE_SECONDS:
             owner.caught_up(around.clock.now_ms() - round(SURE_SECONDS * 1000))
@@ -229,6 +232,13 @@ class ShardRunner:
             else:
                 around.telemetry.checkpointed(shard=owner.shard, position=position)
                 return True
+
+    def _park(self, owner: ShardOwner, error: RefusedError, *, at_end: bool = False) -> None:
+        """Answer from here on, and do nothing else; not at the end of a shard, which would be wedged for ever."""
+        if at_end:
+            raise error
+        owner.mode = Mode.PARKED
+        self._around.telemetry.shard_refused(shard=owner.shard, error=error)
 
     def _go_silent(self, owner: ShardOwner, error: FencedError) -> None:
         owner.mode = Mode.SILENT

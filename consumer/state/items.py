@@ -290,9 +290,9 @@ def encode_progress(progress: Progress) -> dict[str, Any]:
         "epoch": _number(progress.epoch),
         "commit_no": _number(progress.commit_no),
         "ended": {"BOOL": progress.ended},
-        "began": {"L": [_encode_began(*each) for each in progress.began]},
+        "began": {"L": [part for name, from_ms in progress.began for part in (_text(name), _number(from_ms))]},
         "stretches": {
-            "L": [_number(number) for each in progress.stretches for number in (each.since_ms, each.watermark_ms)]
+            "L": [_number(number) for each in progress.stretches for number in (each.expires_ms, each.watermark_ms)]
         },
         **_expiry(progress.expires_ms),
     }
@@ -310,27 +310,32 @@ def decode_progress(item: Item) -> Progress:
         epoch=_integer_in(item, "epoch"),
         commit_no=_integer_in(item, "commit_no"),
         ended=_value(item, "ended", "BOOL"),
-        began=tuple(map(_decode_began, _value(item, "began", "L"))),
+        began=_decode_began(_value(item, "began", "L")),
         stretches=_decode_stretches(_value(item, "stretches", "L")),
         expires_ms=_optional_integer_in(item, "expires_ms"),
     )
 
 
-def _encode_began(window_hash: str, from_ms: int) -> dict[str, Any]:
-    return {"M": {"window_hash": _text(window_hash), "from_ms": _number(from_ms)}}
+def _decode_began(members: Sequence[Item]) -> tuple[tuple[str, int], ...]:
+    """Return pairs of a window's name and `from_ms`: one list, because all progress is read at every commit."""
+    _require_pairs("began", members)
+    names = [_value({"began": name}, "began", "S") for name in members[::2]]
+    return tuple(zip(names, _integers_in("began", members[1::2]), strict=True))
 
 
-def _decode_began(value: Item) -> tuple[str, int]:
-    members = _value({"began": value}, "began", "M")
-    return _value(members, "window_hash", "S"), _integer_in(members, "from_ms")
+def _decode_stretches(members: Sequence[Item]) -> tuple[Stretch, ...]:
+    """Return pairs of `expires_ms` and `watermark_ms`, as those above."""
+    _require_pairs("stretches", members)
+    return tuple(map(Stretch, _integers_in("stretches", members[::2]), _integers_in("stretches", members[1::2])))
 
 
-def _decode_stretches(numbers: Sequence[Item]) -> tuple[Stretch, ...]:
-    """Return pairs of `since_ms` and `watermark_ms`: one list, because all progress is read at every commit."""
-    if len(numbers) % 2:
-        raise CorruptStateError("attribute 'stretches' of the item is not pairs of numbers")
-    read = [_integer_in({"stretches": number}, "stretches") for number in numbers]
-    return tuple(map(Stretch, read[::2], read[1::2]))
+def _require_pairs(name: str, members: Sequence[Item]) -> None:
+    if len(members) % 2:
+        raise CorruptStateError(f"the stored item's attribute {name!r} is not pairs")
+
+
+def _integers_in(name: str, members: Sequence[Item]) -> list[int]:
+    return [_integer_in({name: member}, name) for member in members]
 
 
 def _expiry(expires_ms: int | None) -> dict[str, Any]:

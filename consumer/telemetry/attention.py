@@ -12,6 +12,8 @@ BEHIND_SECONDS = 30.0
 """From here on a shard counts as behind."""
 UNMOVED_SECONDS = 300.0
 """From here on a watermark that stands counts as stalled, if records arrive."""
+HELD_BACK_SECONDS = 600.0
+"""From here on, in event time, a shard counts as holding back global windows."""
 FULL_SHARE = 0.8
 """From here on a shard's open windows count as near their limit."""
 LATE_SHARE = 0.01
@@ -94,6 +96,35 @@ def _stalled(status: Status) -> Found:
             yield _of("warning", "watermark_stalled", text, shard.shard)
 
 
+def _incomplete(status: Status) -> Found:
+    found = status.global_windows
+    if found is not None and found.incomplete:
+        text = (
+            f"Global windows have got no rows, the last ones of {found.last_incomplete_window}: parts of them may be "
+            "forgotten. The log says which (global_windows_incomplete)"
+        )
+        yield _of("error", "global_incomplete", text)
+
+
+def _held_back(status: Status) -> Found:
+    found = status.global_windows
+    if found is None or found.read_ago_seconds >= UNMOVED_SECONDS:
+        return  # a worker that has no shard any more does not read it: others tell
+    if (found.unknown_for_seconds or 0) < UNMOVED_SECONDS:
+        if (found.held_back_seconds or 0) >= HELD_BACK_SECONDS:
+            text = f"holds back all global windows: it is {found.held_back_seconds:,.0f} s of event time behind another"
+            yield _of("warning", "global_held_back", text, found.held_back_by)
+    elif found.covered:
+        text = "holds back all global windows: it has had no event, and no idle decision (events.idle_after)"
+        yield _of("warning", "global_held_back", text, found.held_back_by)
+    else:
+        text = (
+            f"No global window is complete for {found.unknown_for_seconds:,.0f} s: some shard has told nothing of its "
+            "progress. `streamgauge state list FILE` says which have no state"
+        )
+        yield _of("warning", "global_without_cover", text)
+
+
 def _full(status: Status) -> Found:
     for shard in status.shards:
         held, limit = sum(shard.open_windows.values()), shard.open_windows_limit
@@ -123,10 +154,12 @@ _RULES: tuple[Callable[[Status], Found], ...] = (
     _parked,
     _daemon,
     _sinks,
+    _incomplete,
     _commits,
     _behind,
     _standing,
     _stalled,
+    _held_back,
     _full,
     _dead_letters,
 )

@@ -359,10 +359,11 @@ class Telemetry(AdoptionEvents, AlarmEvents, DaemonEvents, GlobalEvents, Invocat
         )
 
     def commit_retry(self, *, shard: str, step: CommitStep, error: BaseException, wait_seconds: float) -> None:
-        """A step failed for now, and is tried again after a wait."""
+        """A step failed for now, and is tried again after a wait. `shard` is empty where it is no single one's."""
         self._note(Commit(self._now_ms(), shard, "retry", step=step, error=describe(error)))
         self.metrics.counter("state_retries_total", step=step, reason=reason_of(error)).inc()
-        self.health.progress(shard, Activity.WAITING_FOR_STATE)
+        if shard:  # else nobody would ever tell that it goes on, and the worker would be killed as one that is stuck
+            self.health.progress(shard, Activity.WAITING_FOR_STATE)
         self.logger.warning(
             "commit_retry", shard=shard, step=step, error=describe(error), wait_seconds=round(wait_seconds, 3)
         )

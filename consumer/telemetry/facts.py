@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from consumer.core.completion import Completion
 from consumer.records import Position
 from consumer.telemetry.shards import Batch
 
@@ -161,6 +162,30 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Reached:
+    """How far all shards of the stream are together, as it was read at `at_ms`.
+
+    `waiting` is by window, how many wait for the last shard. `unknown_since_ms` says since when there is no watermark
+    of all, though some shard has told one; None while there is one.
+    """
+
+    at_ms: int
+    completion: Completion
+    waiting: Mapping[str, int]
+    unknown_since_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Combining:
+    """What was done for global windows: contributions stored and read; times that windows got no rows, and of which."""
+
+    contributions_written: int = 0
+    contributions_read: int = 0
+    incomplete: int = 0
+    last_incomplete: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """A step of the start. `ended_ms` is None while it lasts; `error` is that of the newest try that failed."""
 
@@ -198,6 +223,8 @@ class Facts:
         self.java_version: str | None = None
         self.daemon_says: str | None = None
         self.stop_reason: str | None = None
+        self.reached: Reached | None = None
+        self._combining = Combining()
         self._lock = threading.Lock()
         self._shards: dict[str, ShardFacts] = {}
         self._steps: list[Step] = []
@@ -310,6 +337,34 @@ class Facts:
             facts = self._sinks.get(sink, SinkFacts())
             self._sinks[sink] = replace(facts, last_rejected_ms=now_ms, last_rejected_reason=reason)
 
+    # Global windows
+
+    def note_reached(self, completion: Completion, waiting: Mapping[str, int]) -> None:
+        """Keep how far all shards are, in the place of what was read before."""
+        now_ms, before = self.now_ms(), self.reached
+        since_ms = None
+        if completion.watermark_ms is None and completion.highest_ms is not None:
+            since_ms = now_ms if before is None or before.unknown_since_ms is None else before.unknown_since_ms
+        self.reached = Reached(now_ms, completion, dict(waiting), since_ms)
+
+    def note_contributions(self, *, written: int = 0, read: int = 0, rows: Mapping[str, int] | None = None) -> None:
+        """Count contributions, and by window the rows that were made of them."""
+        with self._lock:
+            self._combining = replace(
+                self._combining,
+                contributions_written=self._combining.contributions_written + written,
+                contributions_read=self._combining.contributions_read + read,
+            )
+            for window, number in (rows or {}).items():
+                self._results[window] += number
+
+    def note_incomplete(self, window: str) -> None:
+        """Note that windows got no rows."""
+        with self._lock:
+            self._combining = replace(
+                self._combining, incomplete=self._combining.incomplete + 1, last_incomplete=window
+            )
+
     def totals(self) -> Totals:
         """Return what all shards share, as it is now."""
         now_ms = self.now_ms()
@@ -322,6 +377,7 @@ class Facts:
                 commit_numbers=dict(self._commit_numbers),
                 commits=tuple(reversed(self._commits)),
                 failed_commits=tuple(reversed(self._failed_commits)),
+                combining=self._combining,
             )
 
 
@@ -346,6 +402,7 @@ class Totals:
     commit_numbers: Mapping[CommitResult, int]
     commits: tuple[Commit, ...]
     failed_commits: tuple[Commit, ...]
+    combining: Combining
 
 
 def _told(tally: Tally, now_ms: int) -> ToldTally:

@@ -10,6 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from consumer.core.completion import Completion
 from consumer.core.times import format_time
+from consumer.telemetry.facts import Facts
 from consumer.telemetry.metrics import Metrics
 
 _OF_THE_STREAM = (
@@ -28,12 +29,14 @@ class GlobalEvents:
     """The events of global windows."""
 
     metrics: Metrics
+    facts: Facts
     logger: FilteringBoundLogger
 
     def contributed(self, *, shard: str, items: int, size_bytes: int) -> None:
         """A shard's parts of windows that are due by its watermark were stored, to be combined."""
         self.metrics.counter("contributions_written_total").inc(items)
         self.metrics.counter("contribution_bytes_total").inc(size_bytes)
+        self.facts.note_contributions(written=items)
         self.logger.debug("contributed", shard=shard, contributions=items, bytes=size_bytes)
 
     def combined(self, *, shard: str, contributions: int, rows: Mapping[str, int], seconds: float) -> None:
@@ -42,12 +45,14 @@ class GlobalEvents:
         self.metrics.histogram("global_combine_duration_seconds").observe(seconds)
         for window, count in rows.items():
             self.metrics.counter("results_emitted_total", window=window).inc(count)
+        self.facts.note_contributions(read=contributions, rows=rows)
         self.logger.debug(
             "combined", shard=shard, contributions=contributions, rows=sum(rows.values()), seconds=round(seconds, 3)
         )
 
     def global_progress(self, *, completion: Completion, waiting: Mapping[str, int]) -> None:
         """The worker has read how far all shards are; `waiting` windows have ended for some shard and not for all."""
+        self.facts.note_reached(completion, waiting)
         self.metrics.gauge("global_cover").set(bool(completion.members))
         for window, count in waiting.items():
             self.metrics.gauge("global_windows_waiting", window=window).set(count)
@@ -67,6 +72,7 @@ class GlobalEvents:
     ) -> None:
         """Windows that end after the one time, up to the other, get no rows: parts of them may be forgotten already."""
         self.metrics.counter("global_windows_incomplete_total").inc()
+        self.facts.note_incomplete(window)
         self.logger.error(
             "global_windows_incomplete",
             shard=shard,

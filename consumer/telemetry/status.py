@@ -90,7 +90,12 @@ class Commit(Struct, frozen=True, kw_only=True):
     commit_no: Annotated[int | None, Meta(description="The shard's commits are numbered.")]
     seconds: Annotated[Seconds | None, Meta(description="To write the snapshot and to advance the state.")]
     bytes: Annotated[int | None, Meta(description="What was written.")]
-    rows: Annotated[int | None, Meta(description="Result rows, late events and dead letters that it holds to be sent.")]
+    rows: Annotated[
+        int | None,
+        Meta(
+            description="Result rows, late events, dead letters and parts of global windows that it holds to be sent."
+        ),
+    ]
     step: Annotated[str | None, Meta(description="What failed: claim, load, snapshot, fence, delete.")]
     error: Annotated[str | None, Meta(description="How, as the log says it: never data.")]
 
@@ -179,6 +184,43 @@ class Commits(Struct, frozen=True, kw_only=True):
     last_gone_wrong: list[Commit]
 
 
+class GlobalShard(Struct, frozen=True, kw_only=True):
+    """A shard, of whatever worker, by what it has told of its progress."""
+
+    shard: str
+    watermark: Annotated[Time | None, Meta(description="What is due by it is stored; null before an event.")]
+    behind_ahead_seconds: Annotated[
+        Seconds | None, Meta(description="In event time, behind the shard that is ahead; null where one is not known.")
+    ]
+
+
+class GlobalWindows(Struct, frozen=True, kw_only=True):
+    """How far all shards of the stream are together: by that windows with `combine: true` are complete.
+
+    It is as the worker has read it, once a commit interval while it has a shard. Counts are since the start of the
+    process, of this worker.
+    """
+
+    read_ago_seconds: Seconds
+    covered: Annotated[
+        bool, Meta(description="The shards that have told something are the whole stream; else nothing is complete.")
+    ]
+    watermark: Annotated[Time | None, Meta(description="All shards have passed it; null before each has told one.")]
+    unknown_for_seconds: Annotated[
+        Seconds | None, Meta(description="For how long there was none when it was read, though some shard had one.")
+    ]
+    held_back_by: Annotated[str | None, Meta(description="The shard that is behind all others.")]
+    held_back_seconds: Annotated[
+        Seconds | None, Meta(description="In event time, behind the shard that is ahead; null where one is not known.")
+    ]
+    slowest: Annotated[list[GlobalShard], Meta(description="Up to five shards, that which is furthest behind first.")]
+    waiting: Annotated[dict[str, int], Meta(description="Windows over in the shard ahead, and not in all; by window.")]
+    contributions_written: Annotated[int, Meta(description="Parts of windows that were stored.")]
+    contributions_read: Annotated[int, Meta(description="Parts of windows that were read to be combined.")]
+    incomplete: Annotated[int, Meta(description="Times that windows got no rows, for parts may be forgotten: lost.")]
+    last_incomplete_window: str | None
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """The worker at one moment."""
 
@@ -190,6 +232,9 @@ class Status(Struct, frozen=True, kw_only=True):
     totals: Totals
     shards: list[Shard]
     windows: list[Window]
+    global_windows: Annotated[
+        GlobalWindows | None, Meta(description="null without such windows, and before it was read.")
+    ]
     commits: Commits
     sinks: list[Sink]
     dead_letters: list[DeadLetter]

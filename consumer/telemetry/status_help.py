@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from consumer.telemetry.attention import BEHIND_SECONDS, FULL_SHARE, LATE_SHARE, UNMOVED_SECONDS
+from consumer.telemetry.attention import BEHIND_SECONDS, FULL_SHARE, HELD_BACK_SECONDS, LATE_SHARE, UNMOVED_SECONDS
 from consumer.telemetry.facts import COMMITS_MAX, RECENT_MINUTES
 from consumer.telemetry.markup import element
 from consumer.telemetry.page_parts import page
@@ -60,9 +60,23 @@ To deliver
 Open
     Of all shards of this worker together.
 Results
-    Results that became ready; with allowed lateness a window gives several.
+    Results that became ready; with allowed lateness a window gives several. Those of a global window are told by
+    the worker that combines it.
 Late
     Events that came after the window had closed.
+## Global windows
+Complete up to
+    All shards, those of other workers too, have passed this time: global windows that end before it, with their
+    allowed lateness, are complete, and their rows come. Read about once a commit interval. A shard tells how far it
+    is when a window goes by, so its watermark above may be ahead.
+Windows that wait
+    Windows that are over in the shard that is ahead, and not in all.
+Contributions
+    Parts of global windows: those that shards of this worker have stored, and those that it has read to put them
+    together. The shard that combines a bucket reads the parts of all.
+Behind the one that is ahead
+    In event time. A shard without events follows the one that is ahead after `idle_after`. {HELD_BACK_SECONDS:.0f} s
+    or more is marked.
 ## Sinks, since the start of this process
 Takes rows
     No: since so long no row was taken, and the shards that have rows for it wait. Nothing is lost. It says yes again
@@ -92,6 +106,8 @@ rows_rejected
     A sink has rejected rows for good: they are lost.
 commit_failed
     A commit was given up. The worker ends; what is stored is whole.
+global_incomplete
+    Global windows have got no rows: a shard has held them back for so long that parts of others may be forgotten.
 ## Attention: warnings
 fenced
     Another worker has claimed the shard; this one does nothing more with it.
@@ -107,6 +123,12 @@ no_batch
 watermark_stalled
     Records arrive, but for {UNMOVED_SECONDS / 60:.0f} minutes none was later than those before, so no window
     closes.
+global_held_back
+    A shard is {HELD_BACK_SECONDS:.0f} s of event time behind the one that is ahead, or has had no event while others
+    had some for {UNMOVED_SECONDS / 60:.0f} minutes: all global windows wait for it.
+global_without_cover
+    For {UNMOVED_SECONDS / 60:.0f} minutes the shards that have told of their progress have not been the whole stream:
+    no global window is complete.
 windows_limit
     A shard has {100 * FULL_SHARE:.0f} % of the open windows that it may have, or more.
 dead_letters

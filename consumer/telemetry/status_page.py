@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from consumer.telemetry.attention import BEHIND_SECONDS, FULL_SHARE
+from consumer.telemetry.attention import BEHIND_SECONDS, FULL_SHARE, HELD_BACK_SECONDS
 from consumer.telemetry.facts import RECENT_MINUTES
 from consumer.telemetry.markup import Markup, element, join
 from consumer.telemetry.page_parts import (
@@ -22,7 +22,18 @@ from consumer.telemetry.page_parts import (
 )
 from consumer.telemetry.page_words import NOTHING, duration, many, number, rate, size
 from consumer.telemetry.start_events import STEPS
-from consumer.telemetry.status import Attention, Commit, DeadLetter, Shard, Sink, Status, Step, Window
+from consumer.telemetry.status import (
+    Attention,
+    Commit,
+    DeadLetter,
+    GlobalShard,
+    GlobalWindows,
+    Shard,
+    Sink,
+    Status,
+    Step,
+    Window,
+)
 
 REFRESH_SECONDS = 5
 LINKS = (
@@ -47,6 +58,7 @@ def status_page(status: Status, *, refreshing: bool) -> str:
         *_start_first(status),
         *_shards(status),
         _windows(status),
+        *_global_windows(status),
         _sinks(status),
         _dead_letters(status),
         _commits(status),
@@ -310,6 +322,50 @@ def _window(window: Window, status: Status) -> list[Markup]:
         join(number(window.late)),
         join(number(window.late_last_10_minutes)),
         ago(window.last_late_at, status.at),
+    ]
+
+
+_GLOBAL_COLUMNS = (
+    Column("Shard, furthest behind first"),
+    Column("Has passed", "n"),
+    Column("Behind the one that is ahead", "n"),
+)
+
+
+def _global_windows(status: Status) -> Iterator[Markup]:
+    found = status.global_windows
+    if found is None:
+        return
+    waiting = ", ".join(f"{window} {number(count)}" for window, count in found.waiting.items())
+    parts = [
+        element("p", *_reached(found, status), sub(f"Read {duration(found.read_ago_seconds)} ago.")),
+        element(
+            "p",
+            f"Windows that wait: {waiting}. Contributions since the start: {number(found.contributions_written)} "
+            f"stored, {number(found.contributions_read)} read to be combined.",
+        ),
+    ]
+    if found.slowest:
+        parts.append(table("global", _GLOBAL_COLUMNS, [_global_shard(each, status) for each in found.slowest]))
+    yield section("global", "Global windows", *parts)
+
+
+def _reached(found: GlobalWindows, status: Status) -> Iterator[str]:
+    if not found.covered:
+        yield "Nothing is complete: not all shards have told of their progress."
+    elif found.watermark is None:
+        yield "Nothing is complete: not all shards have had an event, or an idle decision."
+    else:
+        yield join("Complete up to ", time_of_day(found.watermark), ", ", ago(found.watermark, status.at), ".")
+
+
+def _global_shard(shard: GlobalShard, status: Status) -> list[Markup]:
+    passed = NOTHING if shard.watermark is None else time_of_day(shard.watermark)
+    behind = shard.behind_ahead_seconds
+    return [
+        element("span", shard.shard, class_="id"),
+        join(passed, *([sub(ago(shard.watermark, status.at))] if shard.watermark else [])),
+        flagged(duration(behind), (behind or 0) >= HELD_BACK_SECONDS),
     ]
 
 

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from consumer.core.completion import Progress
 from consumer.core.times import format_time
+from consumer.core.windows import LONG_AGO_MS
 from consumer.telemetry import status
 from consumer.telemetry.attention import attention
-from consumer.telemetry.facts import RECENT_MS, Commit, Facts, Identity, ShardFacts, SinkFacts, Step, ToldTally, Totals
+from consumer.telemetry.facts import (
+    RECENT_MS,
+    Combining,
+    Commit,
+    Facts,
+    Identity,
+    Reached,
+    ShardFacts,
+    SinkFacts,
+    Step,
+    ToldTally,
+    Totals,
+)
 from consumer.telemetry.health import PARKED, Activity, Health, HealthReport, ShardHealth, WorkerState
 
+SLOWEST = 5
+"""How many shards are told of that global windows wait for."""
 USUAL_SECONDS = 5.0
 """Up to this it is no news that a shard was not called: an idle one is called about once a second."""
 TRIED_MS = 300_000
@@ -44,6 +60,7 @@ def make_status(facts: Facts, health: HealthReport) -> status.Status:
         totals=_totals(shards),
         shards=shards,
         windows=[_window(name, facts, totals, shards) for name in totals.results],
+        global_windows=None if facts.reached is None else _global_windows(facts.reached, totals.combining, now_ms),
         commits=_commits(totals, now_ms),
         sinks=[_sink(name, sink, now_ms) for name, sink in totals.sinks.items()],
         dead_letters=[_dead_letter(reason, tally) for reason, tally in totals.dead_letters.items()],
@@ -155,6 +172,38 @@ def _window(name: str, facts: Facts, totals: Totals, shards: list[status.Shard])
         late_last_10_minutes=late.recent,
         last_late_at=_time(late.last_ms),
     )
+
+
+def _global_windows(reached: Reached, combining: Combining, now_ms: int) -> status.GlobalWindows:
+    completion = reached.completion
+    slowest = [_global_shard(each, completion.highest_ms) for each in sorted(completion.members, key=_watermark)]
+    return status.GlobalWindows(
+        read_ago_seconds=_since(reached.at_ms, now_ms),
+        covered=bool(completion.members),
+        watermark=_time(completion.watermark_ms),
+        unknown_for_seconds=_maybe_since(reached.unknown_since_ms, reached.at_ms),
+        held_back_by=completion.held_back_by,
+        held_back_seconds=slowest[0].behind_ahead_seconds if slowest else None,
+        slowest=slowest[:SLOWEST],
+        waiting=dict(reached.waiting),
+        contributions_written=combining.contributions_written,
+        contributions_read=combining.contributions_read,
+        incomplete=combining.incomplete,
+        last_incomplete_window=combining.last_incomplete,
+    )
+
+
+def _global_shard(told: Progress, highest_ms: int | None) -> status.GlobalShard:
+    watermark_ms = told.watermark_ms
+    return status.GlobalShard(
+        shard=told.shard,
+        watermark=_time(watermark_ms),
+        behind_ahead_seconds=None if watermark_ms is None or highest_ms is None else (highest_ms - watermark_ms) / 1000,
+    )
+
+
+def _watermark(told: Progress) -> int:
+    return LONG_AGO_MS if told.watermark_ms is None else told.watermark_ms
 
 
 def _commits(totals: Totals, now_ms: int) -> status.Commits:

@@ -173,8 +173,12 @@ def test_lateness_delays_the_part_and_revises_nothing() -> None:
 def test_a_row_knows_when_it_may_be_forgotten() -> None:
     of = program()
     (found, *_) = contributed(of, "a", event(1, page="x"))
-    row = stamped(Row(CONTRIBUTION, contributions.encode(found)), 77)
-    assert decode(row.data) == msgspec.structs.replace(found, expires_ms=77)
+    rows = [Row("views", b"{}"), Row(CONTRIBUTION, contributions.encode(found))]
+    (row, told), due_ms = stamped(of, rows, 77)
+    assert row == rows[0]
+    assert decode(told.data) == msgspec.structs.replace(found, expires_ms=77)
+    assert due_ms == found.end_ms - 1
+    assert stamped(of, rows[:1], 77) == (rows[:1], None)
     with pytest.raises(CorruptStateError, match="cannot be read"):
         decode(b"?")
 
@@ -221,24 +225,38 @@ def test_a_window_that_is_added_counts_from_behind_all_that_was_seen() -> None:
     old.apply([event(5, page="x")])
     old.combining.up_to = {Bucket(0, 0): 1, Bucket(1, 0): 2}
     adopted = Processor.adopt(after, old)
-    assert adopted.combining.began == {0: START_MS + 5_001}
+    assert adopted.combining.began == {0: START_MS + 5_001, 1: LONG_AGO_MS}
     assert adopted.combining.up_to == {Bucket(1, 0): 2}
     again = Processor.adopt(program(incarnation=3), adopted)
-    assert again.combining.began == {0: START_MS + 5_001}
+    assert again.combining.began == adopted.combining.began
     assert Processor.adopt(after, Processor(before, "b")).combining.began[0] < 0
+
+
+def test_a_window_that_is_added_after_a_merge_counts_from_behind_what_the_faster_parent_had_seen() -> None:
+    """The watermark is the slower one's; of events that the faster one counted the new window has none."""
+    before, after = program(), program(incarnation=3)
+    fast, slow = (Processor(before, name, hash_range=ALL) for name in ("fast", "slow"))
+    fast.apply([event(100, page="x")])
+    slow.apply([event(5, page="x")])
+    merged = Processor.inherit(before, "merged", 0, hash_range=ALL, parents=[fast, slow])
+    split = Processor.inherit(before, "split", 0, hash_range=HALF, parents=[merged])
+    split, _ = Processor.restore(before, "split", 0, [split.freeze([], base=True)], hash_range=HALF)
+    assert split.watermark_ms == START_MS + 5_000
+    adopted = Processor.adopt(after, split)
+    assert adopted.combining.began == {0: START_MS + 100_001, 1: LONG_AGO_MS}
 
 
 def test_a_child_counts_an_added_window_from_when_all_its_parents_do() -> None:
     of = program(incarnation=3)
     parents = [Processor(of, name, hash_range=ALL) for name in ("one", "other")]
-    assert parents[0].combining.began == {0: LONG_AGO_MS}
-    parents[1].combining.began = {0: 9}
-    assert Processor.inherit(of, "child", 0, hash_range=ALL, parents=parents).combining.began == {0: 9}
+    assert parents[0].combining.began == {0: LONG_AGO_MS, 1: LONG_AGO_MS}
+    parents[1].combining.began[0] = 9
+    child = Processor.inherit(of, "child", 0, hash_range=ALL, parents=parents)
+    assert child.combining.began == {0: 9, 1: LONG_AGO_MS}
 
 
 def test_a_pipeline_without_global_windows_stores_nothing_of_them() -> None:
     pipeline = load_text(FILE.replace("BUCKETS", "1"), "combined.yaml", {})
     windows = tuple(dataclasses.replace(window, buckets=None) for window in pipeline.windows)
     combining = Combining(compile_pipeline(dataclasses.replace(pipeline, windows=windows), keys_required=False))
-    combining.contributed(5, 5, 100)
     assert combining.pack() is msgspec.UNSET

@@ -8,7 +8,16 @@ from random import Random
 
 import pytest
 
-from consumer.core.completion import LAST_HASH_KEY, Completion, Progress, Stretch, completion, cover, extended
+from consumer.core.completion import (
+    LAST_HASH_KEY,
+    NAME_DIGITS,
+    Completion,
+    Progress,
+    Stretch,
+    completion,
+    cover,
+    extended,
+)
 from consumer.core.windows import LONG_AGO_MS
 
 HALF, QUARTER = 2**127, 2**126
@@ -87,18 +96,18 @@ def test_a_window_that_was_added_counts_from_when_all_count_it() -> None:
     def began(shard: Progress, *since: tuple[str, int]) -> Progress:
         return Progress(shard.shard, 0, (), shard.hash_range, 0, 1, 1, began=since)
 
-    both = Completion(members=(began(LOW, ("w", 7)), began(HIGH, ("w", 9), ("other", 1))))
-    assert both.began_ms("w") == 9
+    both = Completion(members=(began(LOW, ("w" * NAME_DIGITS, 7)), began(HIGH, ("w" * NAME_DIGITS, 9), ("other", 1))))
+    assert both.began_ms("w" * 64) == 9
     assert both.began_ms("other") is None
-    assert Completion().began_ms("w") is None
+    assert Completion().began_ms("w" * 64) is None
 
 
 def test_what_may_be_forgotten() -> None:
-    seen = Completion(told=(Progress("low", 0, (), ("0", "1"), 90, 1, 1, stretches=(Stretch(0, 50), Stretch(10, 90))),))
-    assert seen.forgotten_ms(99, 100) == LONG_AGO_MS
-    assert seen.forgotten_ms(100, 100) == 50
-    assert seen.forgotten_ms(110, 100) == 90
-    assert seen.forgotten_ms(10**9, None) == LONG_AGO_MS
+    stretches = Stretch(100, 50), Stretch(110, 90)
+    seen = Completion(told=(Progress("low", 0, (), ("0", "1"), 90, 1, 1, stretches=stretches),))
+    assert seen.forgotten_ms(99) == LONG_AGO_MS
+    assert seen.forgotten_ms(100) == 50
+    assert seen.forgotten_ms(110) == 90
 
 
 def test_stretches_never_promise_too_much_and_stay_few() -> None:
@@ -110,10 +119,10 @@ def test_stretches_never_promise_too_much_and_stay_few() -> None:
     for _ in range(3_000):
         now_ms += random.choice((1, 5, 40, 40, 300))
         watermark_ms += random.choice((0, 1, 10, 500))
-        stretches = extended(stretches, now_ms, watermark_ms, kept_ms)
+        stretches = extended(stretches, now_ms, Stretch(now_ms + kept_ms, watermark_ms))
         made.append((now_ms, watermark_ms))
         seen = Completion(told=(Progress("x", 0, (), ("0", "1"), 0, 1, 1, stretches=stretches),))
-        forgotten_ms = seen.forgotten_ms(now_ms, kept_ms)
+        forgotten_ms = seen.forgotten_ms(now_ms)
         before = [due_ms for at_ms, due_ms in made if at_ms + kept_ms <= now_ms]
         assert not before or before[-1] <= forgotten_ms
         # What was contributed in the last half of that time is never called forgotten.

@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import NamedTuple
 
 from tests.crash_points.explore import Explorer, Plan
-from tests.crash_points.story import VARIANTS
+from tests.crash_points.variants import VARIANTS
 from tests.crash_points.wire import Harm, Strike
 
 SEED = 11

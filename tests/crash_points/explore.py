@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from tests.crash_points.story import STAGES, Abandoned, Durable, StoryWorld, Variant
+from tests.crash_points.durable import Durable
+from tests.crash_points.story import Abandoned, StoryWorld
+from tests.crash_points.variants import Variant
 from tests.crash_points.wire import DEADLY, Died, Point, Strike
 
 Plan = Mapping[int, Strike]
@@ -130,7 +132,7 @@ class Explorer:
     def _play(self, durable: Durable, plan: Plan, *, until_recovered: bool) -> Run:
         run, passed = Run(durable.calls), []
         last_harm, deaths = max(plan, default=-1), 0
-        while durable.stage < len(STAGES):
+        while durable.stage < len(self.variant.stages):
             run.beginnings.append(durable.copy())
             if durable.calls > last_harm:
                 fingerprint = durable.fingerprint()
@@ -148,19 +150,23 @@ class Explorer:
         return run
 
     def _serve(self, durable: Durable, plan: Plan, run: Run) -> bool:
-        """Serve a lease, and turn to the next stage if it came to its end; return whether it did not."""
+        """Serve a lease, and turn to the next stage if it came to its end; return whether it did not.
+
+        After one that did not, the shard beside comes first.
+        """
         world = StoryWorld(self.variant, self.seed, durable, plan)
-        stage = STAGES[durable.stage]
+        stage = self.variant.stages[durable.stage]
+        beside = self.variant.beside(durable) if durable.died else None
+        durable.died = False
         try:
-            world.serve(stage)
+            is_over = world.serve(beside or stage)
         except Abandoned:
-            durable.stage += 1
-            return False
+            is_over = True
         except Died:
-            return True
+            is_over = False
         finally:
             run.points += world.wire.points
-        if stage.to_the_end and not durable.leases[stage.shard].ended:
-            return True  # the daemon was gone, or the shard was refused
-        durable.stage += 1
-        return False
+        if is_over and beside is None:
+            durable.stage += 1
+        durable.died = self.variant.combines and not is_over and beside is None
+        return not is_over

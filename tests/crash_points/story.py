@@ -1,168 +1,39 @@
 """What happens between the points: five shards, merged and split, each served in two leases, and what must hold.
 
 The first two begin empty. The second one's rows are left unsent when its lease row is lost, so that the child of both
-has them to send. Every lease begins with INIT; in between are commits, merges of entries, ends, and tidying.
+has them to send. Every lease begins with INIT; in between are commits, merges of entries, ends, and tidying. The story
+with global windows is in global_story.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
-from functools import cache
-from random import Random
-from typing import Any, BinaryIO, NamedTuple, cast
-from unittest.mock import patch
+from typing import Any, BinaryIO, cast
 
-from prometheus_client import CollectorRegistry
-
-from consumer.core.compile import Program, compile_pipeline
 from consumer.core.processor import Processor
 from consumer.errors import RetryableError
-from consumer.pipeline.definitions import window_hash
-from consumer.records import DEAD_LETTER, LATE, HashRange, Position, Record, hash_key
-from consumer.runtime import commit, compaction, tidying
+from consumer.records import DEAD_LETTER, LATE, HashRange, Position, Record
 from consumer.runtime.shard import ShardRunner
-from consumer.runtime.surroundings import ShardOrigin, Surroundings
+from consumer.runtime.surroundings import Retention, ShardOrigin, Surroundings
 from consumer.sinks.base import Failure, Router
-from consumer.state import chunks
+from consumer.sources.reading import Behind
 from consumer.state.base import Application, StateStore, is_orphan
 from consumer.state.dynamodb import DynamoStore
-from consumer.telemetry.events import Telemetry
-from consumer.telemetry.health import Health
-from consumer.telemetry.logging import configure_logging
-from consumer.telemetry.metrics import Metrics
-from consumer.testing.fake_state_aws import FakeDynamo, FakeStateS3, StoredAws
-from consumer.testing.reference import DeadLetter, ReferenceShard, reference_lineage
+from consumer.state.items import EXPIRES_AT
+from consumer.testing.fake_state_aws import FakeDynamo, FakeStateS3
+from tests.crash_points.durable import Commit, Durable
+from tests.crash_points.global_story import RETENTION_MS
+from tests.crash_points.scene import Scene, count_of
+from tests.crash_points.variants import Stage, Variant
 from tests.crash_points.wire import READS, WRITES, Call, Died, Harm, Strike, StruckClient, Wire
-from tests.random_streams import records
+from tests.random_streams import START_MS
 from tests.runtime.test_resharding import GENERATIONS, ORIGINS
-from tests.runtime.world import FAILOVER_SECONDS, STREAM_CREATED_MS, Clock, FakeDaemon, World, random_pipeline
+from tests.runtime.world import FAILOVER_SECONDS, STREAM_CREATED_MS, Clock, FakeDaemon, World
 
 ABANDONED = "high"
 """It ends, and is lost from the lease table before it has sent its last rows."""
-ROUNDS_MAX = 4
-"""So many leases a stage may take: a first one, and one more for each death."""
-
-
-class Variant(NamedTuple):
-    """Where snapshots are kept; without a bucket, entries larger than an item's worth are cut into chunks."""
-
-    name: str
-    bucket: bool
-    inline_bytes_max: int
-    chunk_bytes: int = chunks.CHUNK_BYTES
-
-    def limits(self) -> AbstractContextManager[object]:
-        """Let few records meet everything: deltas, merged entries, several chunks, parents given up."""
-        stack = ExitStack()
-        for module, name, value in (
-            (commit, "INLINE_BYTES_MAX", self.inline_bytes_max),
-            (commit, "SMALL_STATE_GROUPS", -1),
-            (compaction, "RUN_MIN", 2),
-            (compaction, "MANIFEST_ENTRIES_MAX", 4),
-            (tidying, "_FIRST_WAIT_SECONDS", 0.0),
-            (chunks, "CHUNK_BYTES", self.chunk_bytes),
-        ):
-            stack.enter_context(patch.object(module, name, value))
-        return stack
-
-
-VARIANTS = (
-    Variant("inline", bucket=False, inline_bytes_max=8192),
-    Variant("bucket", bucket=True, inline_bytes_max=0),
-    Variant("table", bucket=False, inline_bytes_max=0, chunk_bytes=600),
-)
-
-
-class Stage(NamedTuple):
-    """One lease of a shard if nobody dies: all its records, or the first half of them and then a hand-over."""
-
-    shard: str
-    to_the_end: bool
-
-
-STAGES = tuple(Stage(shard, to_the_end) for shard in ORIGINS for to_the_end in (False, True))
-
-
-@dataclass
-class Lease:
-    """What the source knows of a shard."""
-
-    checkpoint: Position | str = "TRIM_HORIZON"
-    ended: bool = False
-
-
-@dataclass
-class Durable:
-    """All that is left when a process is gone."""
-
-    aws: StoredAws = field(default_factory=StoredAws)
-    rows: list[bytes] = field(default_factory=list)
-    leases: dict[str, Lease] = field(default_factory=lambda: {shard: Lease() for shard in ORIGINS})
-    stage: int = 0
-    seconds: float = 1000.0
-    calls: int = 0
-
-    def copy(self) -> Durable:
-        """Return another one that goes its own way."""
-        leases = {shard: dataclasses.replace(lease) for shard, lease in self.leases.items()}
-        return dataclasses.replace(self, aws=self.aws.copy(), rows=self.rows.copy(), leases=leases)
-
-    def fingerprint(self) -> int:
-        """Return the same number for what differs only in time and in how it came about. A ledger decides nothing."""
-        leases = tuple((lease.checkpoint, lease.ended) for lease in self.leases.values())
-        items = frozenset(
-            (key, repr(sorted((name, value) for name, value in item.items() if name != "committed_at_ms")))
-            for key, item in self.aws.items.items()
-            if key[1] != "ledger"
-        )
-        return hash((self.stage, leases, frozenset(self.rows), items, frozenset(self.aws.objects.items())))
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What is the same for all runs of a seed: a random pipeline, random records, and the rows they must lead to."""
-
-    program: Program
-    by_shard: Mapping[str, Sequence[Record]]
-    rows: Mapping[str, bytes]
-    dead_letters: Mapping[str, DeadLetter]
-    telemetry: Telemetry
-
-    @staticmethod
-    @cache
-    def of(seed: int) -> Scene:
-        """Make it, once."""
-        program, by_shard = compile_pipeline(random_pipeline(seed)), _distributed(seed)
-        shards = [
-            ReferenceShard(shard, origin.hash_range, origin.parents, by_shard[shard])
-            for shard, origin in ORIGINS.items()
-        ]
-        expected = reference_lineage(program.pipeline, 0, shards, window_hash).values()
-        return Scene(
-            program,
-            by_shard,
-            {json.loads(row.data)["id"]: row.data for each in expected for row in [*each.rows, *each.late]},
-            {letter.id: letter for each in expected for letter in each.dead_letters},
-            _telemetry(program),
-        )
-
-
-def _telemetry(program: Program) -> Telemetry:
-    """Return one that keeps nothing."""
-    clock = Clock()
-    return Telemetry(
-        metrics=Metrics(CollectorRegistry(), stream="clicks"),
-        logger=configure_logging(level="error", now_ms=clock.now_ms, stream=io.StringIO()),
-        health=Health(clock.monotonic),
-        windows=[window.name for window in program.pipeline.windows],
-        monotonic=clock.monotonic,
-        now_ms=clock.now_ms,
-    )
+HOUR_MS = 3_600_000
 
 
 class StoryWorld:
@@ -172,13 +43,15 @@ class StoryWorld:
     batch_size = 4
 
     def __init__(self, variant: Variant, seed: int, durable: Durable, plan: Mapping[int, Strike]) -> None:
-        self.scene = Scene.of(seed)
+        self.scene = Scene.of(seed, combines=variant.combines)
         self.durable = durable
         self.clock = Clock()
         self.clock.seconds = durable.seconds
+        self._combines = variant.combines
+        self._global = {window.name for window in self.scene.program.pipeline.windows if window.buckets is not None}
         self.wire = Wire(plan, durable.calls)
         self.application = Application(0, 0, GENERATIONS[0], self.scene.program.definitions, STREAM_CREATED_MS)
-        self._bucket = "bucket" if variant.bucket else None
+        self.bucket = "bucket" if variant.bucket else None
         self.plain_store = self._store(FakeDynamo(durable.aws), FakeStateS3(durable.aws))
         self.plain_store.create_application(self.application)
         self.shard = ""
@@ -187,19 +60,36 @@ class StoryWorld:
         self.ended = False
 
     def _store(self, dynamodb: Any, s3: Any) -> StateStore:
-        return DynamoStore(dynamodb, s3, table="table", bucket=self._bucket, pipeline="p")
+        return DynamoStore(dynamodb, s3, table="table", bucket=self.bucket, pipeline="p")
 
-    def serve(self, stage: Stage) -> None:
-        """Serve a shard for one lease; Died where the plan, or the story, has it."""
+    def serve(self, stage: Stage) -> bool:
+        """Serve a shard for one lease; Died where the plan, or the story, has it. Return whether that is enough."""
         self.shard = stage.shard
+        if self._combines:
+            self._forget(stage.hours)
         lease = self.durable.leases[stage.shard]
         self.records, self.checkpoint, self.ended = self.scene.by_shard[self.shard], lease.checkpoint, lease.ended
-        daemon = cast("BinaryIO", StoryDaemon(self, to_the_end=stage.to_the_end))
+        daemon = StoryDaemon(self, stage)
+        lines = cast("BinaryIO", daemon)
         try:
-            ShardRunner(self._surroundings(), failover_seconds=FAILOVER_SECONDS).run(daemon, daemon)
+            ShardRunner(self._surroundings(), failover_seconds=FAILOVER_SECONDS).run(lines, lines)
         finally:
             lease.checkpoint, lease.ended = self.checkpoint, self.ended
             self.durable.seconds, self.durable.calls = self.clock.seconds, self.wire.number
+        if stage.ends:
+            return lease.ended  # else the daemon was gone, or the shard was refused
+        return not self._combines or (not daemon.is_gone and self._is_settled(stage))
+
+    def _is_settled(self, stage: Stage) -> bool:
+        return not stage.settles or self.scene.due(stage) <= set(self.durable.rows)
+
+    def _forget(self, hours: int) -> None:
+        """Set the clock on the wall, which stands still during a lease, and forget what has expired."""
+        self.clock.origin_ms, self.clock.ms_per_second = START_MS + hours * HOUR_MS, 0
+        items = self.durable.aws.items
+        for key in [key for key, item in items.items() if EXPIRES_AT in item]:
+            if int(items[key][EXPIRES_AT]["N"]) * 1000 < self.clock.now_ms():
+                del items[key]
 
     def _surroundings(self) -> Surroundings:
         aws, program = self.durable.aws, self.scene.program
@@ -208,13 +98,21 @@ class StoryWorld:
         return Surroundings(
             program=program,
             application=self.application,
-            store=self._store(StruckClient(FakeDynamo(aws), self.wire), StruckClient(FakeStateS3(aws), self.wire)),
+            store=_StoryStore(
+                self, StruckClient(FakeDynamo(aws), self.wire), StruckClient(FakeStateS3(aws), self.wire)
+            ),
             router=Router({output: [sink] for output in outputs}),
             lineage=_StruckLineage(self),
             telemetry=self.scene.telemetry,
             clock=self.clock,
             pause=self._pause,
+            retention=Retention(RETENTION_MS, self._behind) if self._combines else None,
         )
+
+    def _behind(self, *_: object) -> Behind:
+        """Tell who looks after a long stop that nothing has expired."""
+        behind: Behind = self.wire.make(_Listing(lambda: Behind(None)))
+        return behind
 
     def _pause(self, seconds: float) -> bool:
         self.clock.seconds += seconds
@@ -229,23 +127,38 @@ class StoryWorld:
 
     # What must hold at every moment
 
-    def outbox(self, shard: str) -> set[bytes]:
+    def outbox(self, shard: str) -> dict[bytes, Commit]:
         """Return the rows that a shard's last commit holds as not surely sent."""
         claim = self.plain_store.read(shard)
         if claim is None or claim.state is None:
-            return set()
+            return {}
         state = claim.state
         entries = [self.plain_store.get_object(each) for each in state.manifest]
         if state.inline is not None:
             entries = [state.inline]
         range_ = HashRange(*map(int, state.hash_range))
-        return {row.data for row in Processor.restore(self.scene.program, shard, 0, entries, hash_range=range_)[1]}
+        _, rows = Processor.restore(self.scene.program, shard, 0, entries, hash_range=range_)
+        return dict.fromkeys((row.data for row in rows), Commit(shard, state.commit_no))
+
+    def commits_of(self, rows: Sequence[bytes]) -> list[Commit]:
+        """Return the commit that holds each of some rows, or contributions, which are about to be sent."""
+        stored: dict[bytes, Commit] = {}
+        for shard in (self.shard, *ORIGINS[self.shard].parents):
+            stored |= self.outbox(shard)
+        assert stored.keys() >= set(rows), "what was sent is held by no commit"
+        return [stored[row] for row in rows]
 
     def take_rows(self, rows: Sequence[bytes]) -> None:
         """Let the sink have rows."""
-        stored = set().union(*map(self.outbox, ORIGINS))
-        assert stored.issuperset(rows), "a row was sent that no commit holds"
+        for row, holder in zip(rows, self.commits_of(rows), strict=True):
+            told = json.loads(row)
+            if told.get("window") in self._global and "final" in told:  # no late event of it
+                self._check_combined(row, holder)
         self.durable.rows += rows
+
+    def _check_combined(self, row: bytes, holder: Commit) -> None:
+        assert self.scene.rows.get(json.loads(row)["id"]) == row, "a global window was combined of other parts"
+        assert self.durable.combined.setdefault(row, holder) == holder, "a global window was combined twice"
 
     def take_checkpoint(self, position: Position | None) -> None:
         """Let the source have a checkpoint, None at the shard's end."""
@@ -283,36 +196,24 @@ class StoryWorld:
         return garbage
 
 
-_RECORDS = 48
-
-
-def _distributed(seed: int) -> dict[str, list[Record]]:
-    """Return the records of each shard: those of its time whose partition keys hash into its range."""
-    by_shard: dict[str, list[Record]] = {shard: [] for shard in ORIGINS}
-    for number, record in enumerate(records(Random(seed), _RECORDS)):
-        shards = GENERATIONS[number * len(GENERATIONS) // _RECORDS]
-        hashed = hash_key(record.partition_key or "")
-        by_shard[next(shard for shard in shards if ORIGINS[shard].hash_range.holds(hashed))].append(record)
-    return by_shard
-
-
 class StoryDaemon(FakeDaemon):
     """The daemon's side of a lease. A cut answer to a checkpoint is its end."""
 
-    def __init__(self, world: StoryWorld, *, to_the_end: bool) -> None:
-        super().__init__(cast("World", world), script=self._messages(to_the_end=to_the_end))
+    def __init__(self, world: StoryWorld, stage: Stage) -> None:
+        super().__init__(cast("World", world), script=self._messages(stage))
         self._story = world
         self.is_gone = False
 
-    def _messages(self, *, to_the_end: bool) -> Iterator[dict[str, Any]]:
+    def _messages(self, stage: Stage) -> Iterator[dict[str, Any]]:
         yield self.initialize()
         world = self.world
-        half = len(world.records) // 2
-        left = [record for record in world.records[: None if to_the_end else half] if not self._is_done(record)]
+        share = world.records[: count_of(world.records, stage.share)]
+        left = [record for record in share if not self._is_done(record)]
         for at in range(0, len(left), world.batch_size):
             world.clock.seconds += 1.1
             yield self.batch(left[at : at + world.batch_size])
-        if to_the_end:
+        yield from self.silence(stage.silent_reads)
+        if stage.ends:
             yield {"action": "shardEnded"}
         else:
             yield {"action": "shutdownRequested"}
@@ -373,6 +274,21 @@ class _Sink:
 
     def close(self) -> None:
         return
+
+
+class _StoryStore(DynamoStore):
+    """A store at the end of the wire."""
+
+    def __init__(self, world: StoryWorld, dynamodb: Any, s3: Any) -> None:
+        super().__init__(dynamodb, s3, table="table", bucket=world.bucket, pipeline="p")
+        self._world = world
+
+    def put_contributions(self, rows: Sequence[bytes]) -> None:
+        """Write them, unless the process is gone at this moment of the story."""
+        if self._world.is_abandoned():
+            raise Abandoned
+        self._world.commits_of(rows)
+        super().put_contributions(rows)
 
 
 class Abandoned(Died):

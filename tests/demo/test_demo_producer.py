@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,16 @@ def test_endless_scenarios_go_on_where_the_last_one_ended() -> None:
     assert third.start_ms == second.start_ms + second.span_ms
     assert second.seed != first.seed
     assert list(scenarios(SCENARIO, endless=False)) == [SCENARIO]
+
+
+def test_endless_scenarios_do_not_run_ahead_of_the_present() -> None:
+    """Ten minutes of event time are sent in one, until it is the present; then a minute is."""
+    slow = replace(SCENARIO, span_ms=600_000)
+    minutes = count()
+    began_ms = slow.start_ms + 1_500_000
+    made = islice(scenarios(slow, endless=True, sending_ms=60_000, now_ms=lambda: began_ms + next(minutes) * 60_000), 6)
+    spans_ms = [scenario.span_ms for scenario in made]
+    assert spans_ms == [600_000, 600_000, 420_000, 60_000, 60_000, 60_000]
 
 
 Fault = Callable[[Sequence[Any]], Any]

@@ -288,6 +288,15 @@ class StateRig:
         )
 
 
+def combining(rig: StateRig) -> StateRig:
+    """Give the rig's pipeline a global window, as docs/state.md has it."""
+    total = "  total: {tumbling: 1m, combine: true, buckets: 2, by: [page], select: {views: count()}}\n"
+    rig.file.write_text(rig.file.read_text().replace("sinks:", f"{total}sinks:"))
+    rig.pipeline = load(rig.file, {})
+    rig.program = compile_pipeline(rig.pipeline)
+    return rig
+
+
 @dataclass
 class Said:
     """What a command said, and its exit status."""

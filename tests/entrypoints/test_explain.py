@@ -237,6 +237,7 @@ def test_the_parts_of_a_global_window_are_told(aws: tuple[Emulator, World], tmp_
     assert text.count("exact    the shard contributed the values above") == 2
     one = rig.explain(capsys, "trend", "--at", "2026-01-01T00:00:05Z", "--json", "--shard", "0").json
     assert [part["shard"] for part in one["parts"]] == [FIRST]
+    assert one["combined"] == [], "of one part alone there is no row"
 
 
 def test_a_dead_letter_of_the_group_is_told(capsys: Capture, aws: tuple[Emulator, World], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +11,17 @@ import msgspec
 import pytest
 
 from consumer.core import contributions
+from consumer.core.combining import Packed
 from consumer.core.compile import compile_pipeline
+from consumer.core.completion import Stretch
 from consumer.core.contributions import Contribution
+from consumer.core.snapshot import Reader
 from consumer.core.windows import NEVER_MS
 from consumer.emulator.server import Emulator
 from consumer.errors import EXIT_OK, EXIT_REFUSED
 from consumer.pipeline.load import load
+from consumer.runtime.surroundings import Retention, Surroundings
+from consumer.sources.reading import Behind
 from consumer.state.dynamodb import DynamoStore
 from tests.entrypoints.state_rig import (
     FIRST,
@@ -88,11 +94,12 @@ def crashing(_store: DynamoStore, _rows: Sequence[bytes]) -> None:
     raise Crashed
 
 
-def second_part(rig: StateRig) -> None:
-    """Count what is left, and let all windows close and be combined."""
+def second_part(rig: StateRig, later_ms: int = 0) -> None:
+    """Count what is left, so much later, and let all windows close and be combined."""
     rig.put_minutes(4, 6)
     for user in range(40):  # some of them in each shard
         rig.put(f"user-{user}", at_seconds=3600)
+    rig.world.now_ms += later_ms
     for _ in range(2):
         for shard in (HIGH, LOW, SECOND):
             rig.work(shard)
@@ -105,6 +112,14 @@ def stored(rig: StateRig, generation: int) -> list[Contribution]:
         generation, rig.program.windows[number].hash, 0, after_end_ms=None, until_end_ms=NEVER_MS
     )
     return list(found)
+
+
+def stretches(rig: StateRig, shard: str) -> Sequence[Stretch]:
+    """Return what a shard's state has of its contributions."""
+    state = rig.state(shard)
+    combining = Reader(state.inline or rig.store.get_object(state.manifest[-1])).header.combining
+    assert isinstance(combining, Packed)
+    return combining.stretches
 
 
 def totals(rows: list[str]) -> list[str]:
@@ -167,6 +182,57 @@ def test_what_was_contributed_after_a_state_was_exported_is_left_to_who_goes_on(
     assert not {(each.origin, each.end_ms) for each in stored(rig, 1)} & {(each.origin, each.end_ms) for each in made}
     second_part(rig)
     assert rig.told() == uninterrupted
+
+
+DAY_MS = 24 * 3_600_000
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have workers know how long the stream keeps records."""
+    around = StateRig._around
+
+    def knowing(rig: StateRig) -> Surroundings:
+        kept = Retention(DAY_MS, lambda *_: Behind(None, is_whole=True, ended=False))
+        return dataclasses.replace(around(rig), retention=kept)
+
+    monkeypatch.setattr(StateRig, "_around", knowing)
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_an_export_has_kept_is_combined_however_long_that_lay(
+    rig: StateRig, capsys: Capture, tmp_path: Path, uninterrupted: list[str]
+) -> None:
+    first_part(rig)
+    assert give(rig, capsys, "export", tmp_path / "out").status == EXIT_OK
+    rig.world.now_ms += 3 * DAY_MS
+    assert give(rig, capsys, "import", tmp_path / "out", "--yes", "--accept-gap").status == EXIT_OK
+    second_part(rig, later_ms=3 * DAY_MS)
+    assert totals(rig.told()) == totals(uninterrupted)
+
+
+@pytest.mark.usefixtures("kept")
+def test_what_was_forgotten_before_the_export_stays_forgotten(rig: StateRig, capsys: Capture, tmp_path: Path) -> None:
+    first_part(rig)
+    made = stretches(rig, LOW)
+    assert made
+    rig.world.now_ms += 3 * DAY_MS
+    assert give(rig, capsys, "export", tmp_path / "out").status == EXIT_OK
+    assert give(rig, capsys, "import", tmp_path / "out", "--yes", "--accept-gap").status == EXIT_OK
+    assert stretches(rig, LOW) == made
+
+
+def test_who_came_of_whom_is_known_after_an_import(rig: StateRig, capsys: Capture, tmp_path: Path) -> None:
+    """Of a shard that has ended and whose children have all begun nobody tells any more."""
+    first_part(rig)
+    before = {each.shard: each for each in rig.store.read_progress(0)}
+    assert before[FIRST].ended
+    assert give(rig, capsys, "export", tmp_path / "out").status == EXIT_OK
+    assert give(rig, capsys, "import", tmp_path / "out", "--yes").status == EXIT_OK
+    (told,) = rig.store.read_progress(1)
+    assert (told.shard, told.watermark_ms, told.ended) == (FIRST, before[FIRST].watermark_ms, True)
+    assert told.expires_ms is not None
+    assert told.expires_ms > rig.world.now_ms
 
 
 def test_a_damaged_file_of_contributions_is_refused(rig: StateRig, capsys: Capture, tmp_path: Path) -> None:

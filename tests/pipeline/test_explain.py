@@ -85,7 +85,10 @@ def changed(old: str, new: str) -> str:
         "Dead letters are only counted: the file names no sink for them (`dead_letter`).",
         "Kept in the DynamoDB table explained-state",
         "in the S3 bucket explained-bucket",
-        "Committed every 5 seconds. A row is sent when it is committed: it waits at most 1 second for that.",
+        (
+            "Committed every 5 seconds. A row is sent when it is committed: it waits at most 1 second for that. While "
+            "its shard is behind it may be a tenth of that time, up to 5 seconds."
+        ),
         "Leases of shards are in the DynamoDB table explained.",
         "Metrics and health are on port 9102.",
     ],
@@ -260,7 +263,8 @@ GLOBAL = TEXT.replace("    combine: false\n", "    combine: true\n    buckets: 4
         ),
         (
             "The rows come when all shards have closed theirs, within three commit intervals (15 seconds) of the last "
-            "one: a shard that is behind holds them back, and a metric names it."
+            "one. A shard that is behind holds them back: the status page and `streamgauge state list` name it. One "
+            "that has fallen silent follows the one that is ahead."
         ),
         (
             "The parts meet in the table, in 4 buckets: for each window a shard writes one item for each bucket "

@@ -144,6 +144,7 @@ def module_of(path: Path, source: str) -> Module:
     return Module(name, ast.parse(source))
 
 
+@pytest.fixture(scope="module")
 def modules() -> list[Module]:
     package = ROOT / PACKAGE
     return [
@@ -269,13 +270,13 @@ RULES: tuple[Rule, ...] = (direction, libraries, environment, clocks_and_chance,
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_every_module_keeps_the_rule(rule: Rule) -> None:
-    violations = [f"consumer/{module.name}:{violation}" for module in modules() for violation in rule(module)]
+def test_every_module_keeps_the_rule(rule: Rule, modules: list[Module]) -> None:
+    violations = [f"consumer/{module.name}:{violation}" for module in modules for violation in rule(module)]
     assert not violations, "\n".join(violations)
 
 
-def test_all_modules_are_seen() -> None:
-    names = {module.name for module in modules()}
+def test_all_modules_are_seen(modules: list[Module]) -> None:
+    names = {module.name for module in modules}
     assert {"cli", "records", "runtime.clock", "core", "telemetry.events", "__init__"} <= names
 
 

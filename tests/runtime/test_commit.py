@@ -54,6 +54,16 @@ def test_an_undisturbed_run_is_exact_and_sends_nothing_twice() -> None:
     assert world.stored_outbox() == set(), "delivery is recorded before the lease goes"
 
 
+def test_a_shard_that_is_behind_commits_less_often() -> None:
+    commits = {}
+    for behind_ms in (None, 0, 86_400_000):
+        world = _world()
+        world.run(FakeDaemon(world, behind_ms=behind_ms))
+        _assert_exact(world)
+        commits[behind_ms] = world.steps.count("before advance")
+    assert commits[None] == commits[0] > commits[86_400_000] >= 1
+
+
 @pytest.mark.parametrize("end", ["leaseLost", "shardEnded"])
 def test_nothing_is_told_of_a_shard_that_has_left(end: str) -> None:
     """Its conversation may go on for a while; by then another thread, or worker, speaks for it."""

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from consumer.errors import RefusedError
+from consumer.pipeline.model import State
 from consumer.records import Position, Record, Row
 from consumer.runtime import commit, compaction
 from consumer.runtime.commit import ShardOwner
@@ -113,6 +114,25 @@ def test_results_wait_for_the_emit_delay_since_the_first_of_them() -> None:
     shard.world.clock.seconds += EMIT_SECONDS / 2
     shard.take((3, 25, "a"))
     assert shard.due_after(EMIT_SECONDS / 2)
+
+
+@pytest.mark.parametrize(
+    ("behind_seconds", "wait_seconds"),
+    [(0, EMIT_SECONDS), (10, EMIT_SECONDS), (30, 3.0), (50, INTERVAL_SECONDS), (86_400, INTERVAL_SECONDS)],
+)
+def test_results_of_a_shard_that_is_behind_wait_a_tenth_of_that_up_to_the_interval(
+    behind_seconds: int, wait_seconds: float
+) -> None:
+    shard = Shard()
+    shard.owner.behind_ms = behind_seconds * 1000
+    shard.take((1, 1, "a"), (2, 15, "a"))
+    assert shard.due_after(wait_seconds)
+    shard.commit()
+    assert shard.due_after(wait_seconds), "that they were sent is recorded as late"
+
+
+def test_a_longer_emit_delay_stays_what_it_is() -> None:
+    assert State("table", None, commit_interval_ms=5_000, emit_delay_ms=60_000).row_wait_ms(86_400_000) == 60_000
 
 
 def test_how_long_rows_have_waited_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,13 +60,13 @@ class GlobalFamily(Family):
         self.global_rows = len(combined)
 
 
-def _pipeline(seed: int) -> Pipeline:
+def global_pipeline(seed: int) -> Pipeline:
     pipeline = PipelineMaker(Random(seed), combines=True).pipeline()
     return dataclasses.replace(pipeline, late=StdoutSink(), dead_letter=StdoutSink())
 
 
 def _family(seed: int, count: int = 60) -> GlobalFamily:
-    return GlobalFamily(_pipeline(seed), list(records(Random(seed), count)))
+    return GlobalFamily(global_pipeline(seed), list(records(Random(seed), count)))
 
 
 def test_the_rows_of_families_are_those_of_the_recount() -> None:

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from consumer.errors import CorruptStateError, RefusedError, RetryableError
+from consumer.pipeline.model import Pipeline
 from consumer.records import HashRange, Position, Record
 from consumer.runtime import commit, invocations, tidying
 from consumer.runtime.invocations import Invocations
@@ -41,7 +42,7 @@ class Account(Family):
     ) -> None:
         self.retention_ms = retention_ms
         self.open: set[str] = set(GENERATIONS[-1])
-        pipeline = random_pipeline(seed)
+        pipeline = self.pipeline_of(seed)
         events = dataclasses.replace(pipeline.events, idle_after_ms=idle_after_ms)
         state = dataclasses.replace(pipeline.state, on_gap=on_gap)
         super().__init__(dataclasses.replace(pipeline, events=events, state=state), list(records(Random(seed), count)))
@@ -49,6 +50,9 @@ class Account(Family):
         self.portions_left: int | None = None
         self.gone = ""
         self.container = self.new_container()
+
+    def pipeline_of(self, seed: int) -> Pipeline:
+        return random_pipeline(seed)
 
     def new_container(self) -> Invocations:
         return Invocations(self.surroundings(), self, self)

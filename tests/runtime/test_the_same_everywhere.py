@@ -33,12 +33,16 @@ from tests.runtime.test_invocations import Account
 from tests.runtime.test_resharding import Family, _serve_all
 from tests.runtime.world import FakeDaemon, World, random_pipeline
 
-THIRD = 2**128 // 3
+HALF, QUARTER = 2**127, 2**126
 RANGES = {
-    "shardId-000000000000": HashRange(0, THIRD - 1),
-    "shardId-000000000001": HashRange(THIRD, 2 * THIRD - 1),
-    "shardId-000000000002": HashRange(2 * THIRD, 2**128 - 1),
+    "shardId-000000000000": HashRange(0, QUARTER - 1),
+    "shardId-000000000001": HashRange(QUARTER, HALF - 1),
+    "shardId-000000000002": HashRange(HALF, 2**128 - 1),
 }
+"""Each has one of the three users of random streams: a window that is global waits for all shards."""
+
+TICKS_MAX = 10
+SEEDS_WITH_GLOBAL_ROWS = (0, 2, 3, 6, 7, 9, 11, 12, 13, 15, 17, 18, 19, 20, 22)
 
 
 class Put(NamedTuple):
@@ -106,9 +110,12 @@ class Place(World):
 
 
 def in_worker(pipeline: Pipeline, stream: dict[str, list[Put]], random: Random) -> list[bytes]:
-    """Return the rows of a worker, whose daemon has taken the packets apart."""
+    """Return the rows of a worker, whose daemon has taken the packets apart.
+
+    It has each shard twice: the second time it sees how far the others are. All records come again, and are skipped.
+    """
     place = Place(pipeline, stream)
-    for shard, puts in stream.items():
+    for shard, puts in [*stream.items()] * 2:
         place.shard, place.checkpoint = shard, "TRIM_HORIZON"
         place.records = [record for put in puts for record in put.given]
         place.batch_size = random.randint(1, 20)
@@ -154,10 +161,20 @@ class Function(Place):
             if random.random() < 0.3:
                 container = Invocations(self.surroundings(), self, self)
 
+    def tick(self) -> None:
+        """Let the schedule come round until nothing is left to be done."""
+        container, ticks = Invocations(self.surroundings(), self, self), 0
+        acted = -1
+        while acted:
+            self.clock.seconds += self.timeout_ms() / 1000 + 1
+            acted, ticks = container.tick(), ticks + 1
+            assert ticks < TICKS_MAX
+
 
 def in_lambda(pipeline: Pipeline, stream: dict[str, list[Put]], random: Random) -> list[bytes]:
     function = Function(pipeline, stream)
     function.deliver(random)
+    function.tick()
     return sorted(function.unique_rows().values())
 
 
@@ -171,7 +188,7 @@ def in_files(
     patch.setattr(offline, "load", lambda *_: pipeline)
     written = [directory / name for name in ("rows", "late", "dead")]
     options = offline.Options(
-        inputs=[str(directory / shard) for shard in stream],
+        inputs=[str(directory / shard) for shard in reversed(stream)],  # rows of all go by their names
         output=str(written[0]),
         late=str(written[1]),
         dead_letter=str(written[2]),
@@ -201,9 +218,9 @@ def _envelope(record: Record) -> str:
 # The suite
 
 
-def any_pipeline(seed: int) -> Pipeline:
-    """Return a random pipeline, of any format, that keeps late events and dead letters."""
-    pipeline = PipelineMaker(Random(seed), formats=seed % 2 == 1).pipeline()
+def any_pipeline(seed: int, *, combines: bool = False) -> Pipeline:
+    """Return a random pipeline, of any format, that keeps late events and dead letters; with global windows or not."""
+    pipeline = PipelineMaker(Random(seed), formats=seed % 2 == 1, combines=combines).pipeline()
     return dataclasses.replace(pipeline, late=StdoutSink(), dead_letter=StdoutSink())
 
 
@@ -218,6 +235,22 @@ def test_rows_do_not_tell_where_they_were_made(seed: int, tmp_path: Path, monkey
     stream = stream_of(random, pipeline, 150)
     wanted = in_files(pipeline, stream, tmp_path, monkeypatch)
     assert wanted
+    assert in_worker(pipeline, stream, random) == wanted
+    assert in_lambda(pipeline, stream, random) == wanted
+
+
+@pytest.mark.parametrize("seed", SEEDS_WITH_GLOBAL_ROWS)
+def test_rows_of_global_windows_do_not_tell_where_their_parts_were_made(
+    seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those that all three shards have reached."""
+    monkeypatch.setattr(invocations, "PORTION", 3)
+    pipeline, random = any_pipeline(seed, combines=True), Random(seed)
+    stream = stream_of(random, pipeline, 150)
+    wanted = in_files(pipeline, stream, tmp_path, monkeypatch)
+    names = {window.name for window in pipeline.windows if window.buckets is not None}
+    results = [row for row in map(json.loads, wanted) if "final" in row]
+    assert any(row["window"] in names for row in results)
     assert in_worker(pipeline, stream, random) == wanted
     assert in_lambda(pipeline, stream, random) == wanted
 

@@ -251,8 +251,16 @@ class FakeDaemon:
     some empty ones, then stops the worker (`shutdown`), takes the lease (`lost`) or ends the shard (`end`).
     """
 
-    def __init__(self, world: World, *, end: str = "shutdown", script: Iterator[dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        end: str = "shutdown",
+        script: Iterator[dict[str, Any]] | None = None,
+        behind_ms: int | None = 0,
+    ) -> None:
         self.world = world
+        self._behind_ms = behind_ms
         self.delivered: Position | None = None
         self.checkpoints: list[Position | None] = []
         self.checkpoint_errors: list[str] = []
@@ -298,7 +306,11 @@ class FakeDaemon:
     def batch(self, records: Sequence[Record]) -> dict[str, Any]:
         if records:
             self.delivered = Position.of(records[-1])
-        return {"action": "processRecords", "millisBehindLatest": 0, "records": [_wire(record) for record in records]}
+        return {
+            "action": "processRecords",
+            "millisBehindLatest": self._behind_ms,
+            "records": [_wire(record) for record in records],
+        }
 
     def readline(self) -> bytes:
         message = self._answers.pop(0) if self._answers else next(self._script, None)

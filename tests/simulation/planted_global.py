@@ -12,7 +12,7 @@ from consumer.core import completion, contributions, loop_state
 from consumer.core.combining import Combining
 from consumer.core.completion import Completion, Progress
 from consumer.core.processor import Processor
-from consumer.records import CONTRIBUTION, HashRange, Row
+from consumer.records import CONTRIBUTION, Row
 from consumer.runtime import commit, sending
 from consumer.runtime.commit import ShardOwner
 from consumer.runtime.global_part import GlobalPart
@@ -106,18 +106,13 @@ def idle_shards_wait_for_nobody(patch: pytest.MonkeyPatch) -> None:
 
 
 def outbox_forgets_contributions(patch: pytest.MonkeyPatch) -> None:
-    stamped = GlobalPart.stamped
-    patch.setattr(
-        GlobalPart,
-        "stamped",
-        lambda self, rows: [row for row in stamped(self, rows) if row.output != CONTRIBUTION],
-    )
+    patch.setattr(GlobalPart, "outbox", lambda _, __, rows: [row for row in rows if row.output != CONTRIBUTION])
 
 
 def combined_up_to_begins_anew(patch: pytest.MonkeyPatch) -> None:
     """Children combine nothing that their parents had begun: they take it for combined up to where all are."""
 
-    def inherit(self: Combining, parents: Sequence[Combining], _: HashRange) -> None:
+    def inherit(self: Combining, parents: Sequence[Combining], *_: Any) -> None:
         latest = {bucket: end_ms + 20_000 for parent in parents for bucket, end_ms in parent.up_to.items()}
         self.up_to |= latest
 

@@ -53,10 +53,7 @@ GOLDEN_PROGRESS: dict[str, Any] = {
     "commit_no": {"N": "7"},
     "ended": {"BOOL": True},
     "began": {
-        "L": [
-            {"M": {"window_hash": {"S": "f" * 64}, "from_ms": {"N": "1700000000000"}}},
-            {"M": {"window_hash": {"S": "e" * 64}, "from_ms": {"N": "-5"}}},
-        ]
+        "L": [{"S": "f" * 64}, {"N": "1700000000000"}, {"S": "e" * 64}, {"N": "-5"}],
     },
     "stretches": {
         "L": [{"N": "1700000000000"}, {"N": "-1"}, {"N": "1700000900000"}, {"N": "5"}],
@@ -131,10 +128,21 @@ def test_progress_without_an_attribute_or_with_another_type_is_refused(name: str
         decode_progress(item)
 
 
-@pytest.mark.parametrize("name", ["began", "stretches", "parents"])
-def test_a_member_of_another_type_is_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("began", [{"N": "1"}, {"N": "1"}]),
+        ("began", [{"S": "a"}, {"S": "1"}]),
+        ("began", [{"S": "a"}]),
+        ("stretches", [{"S": "a"}, {"N": "1"}]),
+        ("stretches", [{"N": "1"}, {"S": "1"}]),
+        ("stretches", [{"N": "1"}]),
+        ("parents", [{"N": "1"}]),
+    ],
+)
+def test_a_member_of_another_type_is_refused(name: str, members: list[dict[str, str]]) -> None:
     with pytest.raises(CorruptStateError, match=name):
-        decode_progress(GOLDEN_PROGRESS | {name: {"L": [{"N": "1"}]}})
+        decode_progress(GOLDEN_PROGRESS | {name: {"L": members}})
 
 
 def test_another_format_is_refused_whatever_else_is_in_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from consumer.core.completion import LAST_HASH_KEY, Progress, completion
 from consumer.core.counts import Counts
 from consumer.errors import RetryableError
 from consumer.records import Position
@@ -96,6 +97,21 @@ def commit(telemetry: Telemetry, shard: str = SHARDS[0], *, rows: int = 6) -> No
     telemetry.committed(
         shard=shard, commit_no=18, seconds=0.02, size_bytes=1_234, state_bytes=10_234, rows=rows, groups=9
     )
+
+
+def global_windows(told: Told) -> None:
+    """Have one shard hold back the windows of another; then windows without rows."""
+    ready(told)
+    now_ms, half = told.clock.now_ms(), 2**127
+    ranges = (("0", str(half - 1)), (str(half), str(LAST_HASH_KEY)))
+    members = [
+        Progress(shard, 0, (), range_, now_ms - behind_ms, 1, 1)
+        for shard, range_, behind_ms in zip(SHARDS, ranges, (1_000, 701_000), strict=False)
+    ]
+    told.telemetry.global_progress(completion=completion(members, now_ms), waiting={"views": 11})
+    told.telemetry.contributed(shard=SHARDS[0], items=12, size_bytes=3_000)
+    told.telemetry.combined(shard=SHARDS[0], contributions=8, rows={"views": 4}, seconds=0.1)
+    told.telemetry.global_windows_incomplete(shard=SHARDS[0], window="views", bucket=0, after_ms=None, until_ms=1)
 
 
 def trouble(told: Told) -> None:

@@ -12,6 +12,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from consumer.core.completion import LAST_HASH_KEY, Progress, completion
 from consumer.core.counts import Counts
 from consumer.errors import RefusedError, RetryableError
 from consumer.telemetry.facts import COMMITS_MAX, Recent
@@ -37,7 +38,7 @@ def test_the_schema_is_the_committed_one() -> None:
     assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), "python -m consumer.telemetry.status writes it"
 
 
-@pytest.mark.parametrize("scene", [scenes.nothing, scenes.ready, scenes.trouble])
+@pytest.mark.parametrize("scene", [scenes.nothing, scenes.ready, scenes.trouble, scenes.global_windows])
 def test_every_status_keeps_to_the_schema(told: Told, scene: Callable[[Told], None]) -> None:
     scene(told)
     made = json.loads(msgspec.json.encode(told.status()))
@@ -315,3 +316,96 @@ def test_a_batch_without_results_takes_no_lock(told: Told) -> None:
     with facts._lock:  # it is not reentrant: taking it again would never end
         facts.note_batch(SHARDS[0], held, quiet, now_ms + 1)
     assert held.batch[0] == now_ms + 1
+
+
+def reach(told: Told, *watermarks_ms: int | None, waiting: int = 0) -> None:
+    """Tell how far the shards of a stream are; fewer than it has are no cover."""
+    size = 2**128 // len(SHARDS)
+    last = {len(SHARDS) - 1: LAST_HASH_KEY}
+    members = [
+        Progress(SHARDS[place], 0, (), (str(place * size), str(last.get(place, (place + 1) * size - 1))), at_ms, 1, 1)
+        for place, at_ms in enumerate(watermarks_ms)
+    ]
+    told.telemetry.global_progress(completion=completion(members, told.clock.now_ms()), waiting={"views": waiting})
+
+
+def test_how_far_global_windows_are(told: Told) -> None:
+    now_ms = told.clock.now_ms()
+    assert told.status().global_windows is None
+    reach(told, now_ms - 1_000, now_ms - 21_000, now_ms - 5_000, waiting=2)
+    told.telemetry.contributed(shard=SHARDS[0], items=7, size_bytes=700)
+    told.telemetry.combined(shard=SHARDS[0], contributions=5, rows={"views": 3}, seconds=0.1)
+    told.clock.seconds += 2
+    status = told.status()
+    found = status.global_windows
+    assert found is not None
+    assert (found.covered, found.watermark, found.read_ago_seconds) == (True, "2023-11-14T22:12:59.123Z", 2.0)
+    assert (found.held_back_by, found.held_back_seconds, found.waiting) == (SHARDS[1], 20.0, {"views": 2})
+    assert [(each.shard, each.behind_ahead_seconds) for each in found.slowest] == [
+        (SHARDS[1], 20.0),
+        (SHARDS[2], 4.0),
+        (SHARDS[0], 0.0),
+    ]
+    assert (found.contributions_written, found.contributions_read, found.unknown_for_seconds) == (7, 5, None)
+    assert status.windows[0].results == 3, "rows of a global window are results of who combines it"
+    assert kinds(told) == []
+
+
+def test_a_shard_that_holds_back_global_windows(told: Told) -> None:
+    now_ms = told.clock.now_ms()
+    reach(told, now_ms, now_ms - 599_000, now_ms)
+    assert kinds(told) == []
+    reach(told, now_ms, now_ms - 600_000, now_ms)
+    assert kinds(told) == [("global_held_back", SHARDS[1])]
+
+
+@pytest.mark.parametrize(
+    ("third", "kind"), [((None,), ("global_held_back", SHARDS[2])), ((), ("global_without_cover", None))]
+)
+def test_a_shard_that_says_nothing_is_told_of_after_five_minutes(
+    told: Told, third: tuple[None, ...], kind: tuple[str, str | None]
+) -> None:
+    """It has had no event yet, or nobody has begun with it."""
+    for _ in range(2):
+        reach(told, 1, 2, *third)
+        told.clock.seconds += 299
+        reach(told, 1, 3, *third)
+        assert kinds(told) == []
+        told.clock.seconds += 1
+        reach(told, 1, 3, *third)
+        assert kinds(told) == [kind]
+        reach(told, 1, 3, 2)
+        assert kinds(told) == []
+
+
+def test_what_was_read_long_ago_is_nothing_to_look_at(told: Told) -> None:
+    """The worker has lost its last shard."""
+    reach(told, 1, 700_001, 1)
+    told.clock.seconds += 299
+    assert [kind for kind, _ in kinds(told)] == ["global_held_back"]
+    told.clock.seconds += 1
+    assert kinds(told) == []
+    reach(told, 1, 2)
+    told.clock.seconds += 200
+    assert kinds(told) == []
+    found = told.status().global_windows
+    assert found is not None
+    assert found.unknown_for_seconds == 0
+
+
+def test_before_any_event_global_windows_wait_for_nobody(told: Told) -> None:
+    reach(told, None, None, None)
+    told.clock.seconds += 1_000
+    found = told.status().global_windows
+    assert found is not None
+    assert (found.covered, found.watermark, found.unknown_for_seconds) == (True, None, None)
+    assert kinds(told) == []
+
+
+def test_global_windows_without_rows_are_an_error(told: Told) -> None:
+    reach(told, 1, 2, 3)
+    told.telemetry.global_windows_incomplete(shard=SHARDS[0], window="views", bucket=0, after_ms=None, until_ms=1)
+    assert kinds(told) == [("global_incomplete", None)]
+    found = told.status().global_windows
+    assert found is not None
+    assert (found.incomplete, found.last_incomplete_window) == (1, "views")

@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 import pytest
 from prometheus_client import CollectorRegistry
 
+from consumer.core.completion import LAST_HASH_KEY, completion
+from consumer.core.completion import Progress as ShardProgress
 from consumer.core.counts import Counts
 from consumer.errors import RefusedError, RetryableError
 from consumer.telemetry.events import Telemetry
@@ -16,7 +18,7 @@ from consumer.telemetry.health import Activity, Health
 from consumer.telemetry.logging import configure_logging
 from consumer.telemetry.markup import Markup, element, escape
 from consumer.telemetry.metrics import Metrics
-from consumer.telemetry.page_words import clock_time, duration, many, number, rate, size
+from consumer.telemetry.page_words import NOTHING, clock_time, duration, many, number, rate, size
 from consumer.telemetry.progress import Progress
 from consumer.telemetry.shards import Batch
 from consumer.telemetry.start_events import STEPS
@@ -177,6 +179,39 @@ def test_trouble_is_on_top_and_in_the_tables(told: Told) -> None:
     assert "RetryableError: table t: throttled" in wrong
 
 
+def test_who_holds_back_global_windows_is_on_the_page(told: Told) -> None:
+    scenes.ready(told)
+    assert "Global windows" not in page_of(told).text
+    scenes.global_windows(told)
+    told.clock.seconds += 2
+    page = page_of(told)
+    text = " ".join(page.text.split())
+    assert "Complete up to 22:01:49 , 11 min 43 s ago . Read 2.0 s ago." in text
+    assert "Windows that wait: views 11." in text
+    assert "12 stored, 8 read to be combined" in text
+    assert [" ".join(cell.split()) for cell in page.row(SHARDS[1])] == [
+        SHARDS[1],
+        "22:01:49 11 min 43 s ago",
+        "11 min 40 s",
+    ]
+    assert '<span class="warning">11 min 40 s</span>' in status_page(told.status(), refreshing=True)
+    assert page.row("views")[2] == "4"
+    attention = " ".join(page.text[: page.text.index("No shard leased")].split())
+    assert f"Warning {SHARDS[1]} holds back all global windows: it is 700 s of event time behind another" in attention
+    assert "Error Global windows have got no rows, the last ones of views" in attention
+
+
+def test_global_windows_that_cannot_be_complete_say_why(told: Told) -> None:
+    scenes.ready(told)
+    told.telemetry.global_progress(completion=completion([], 0), waiting={"views": 0})
+    assert "not all shards have told of their progress" in page_of(told).text
+    silent = ShardProgress(SHARDS[0], 0, (), ("0", str(LAST_HASH_KEY)), None, 1, 1)
+    told.telemetry.global_progress(completion=completion([silent], 0), waiting={"views": 0})
+    page = page_of(told)
+    assert "not all shards have had an event" in page.text
+    assert [cell.strip() for cell in page.row(SHARDS[0])[:3]] == [SHARDS[0], NOTHING, NOTHING]
+
+
 def test_a_stuck_worker_says_so(told: Told) -> None:
     scenes.ready(told)
     scenes.take_over(told.telemetry)
@@ -224,6 +259,9 @@ def hostile(clock: FakeClock) -> Told:
     telemetry.delivery(HOSTILE).rejected(HOSTILE, HOSTILE, 1)
     telemetry.commit_retry(shard=HOSTILE, step="fence", error=RetryableError(HOSTILE), wait_seconds=1)
     telemetry.shard_refused(shard=HOSTILE, error=RefusedError(HOSTILE))
+    members = [ShardProgress(HOSTILE, 0, (), ("0", str(LAST_HASH_KEY)), 5, 1, 1)]
+    telemetry.global_progress(completion=completion(members, 0), waiting={HOSTILE: 1})
+    telemetry.global_windows_incomplete(shard=HOSTILE, window=HOSTILE, bucket=0, after_ms=None, until_ms=1)
     telemetry.worker_stopping(reason=HOSTILE)
     return told
 
@@ -238,7 +276,7 @@ def test_whatever_the_names_are_the_page_has_its_own_elements_alone(clock: FakeC
     assert not {"\0", "\x1b", "\u202e"} & set(page.text)
 
 
-@pytest.mark.parametrize("scene", [scenes.nothing, scenes.ready, scenes.trouble])
+@pytest.mark.parametrize("scene", [scenes.nothing, scenes.ready, scenes.trouble, scenes.global_windows])
 def test_the_page_is_fit_for_every_reader(told: Told, scene: object) -> None:
     assert callable(scene)
     scene(told)
@@ -294,6 +332,7 @@ def test_numbers_as_people_read_them(made: str, text: str) -> None:
 
 def test_every_number_of_the_page_is_explained(told: Told) -> None:
     scenes.trouble(told)
+    scenes.global_windows(told)
     explained = " ".join(term for _, terms in HELP for term, _ in terms)
     kinds = {each.kind for each in told.status().attention}
     assert all(kind in explained for kind in kinds)

@@ -30,7 +30,7 @@ PRODUCING_SECONDS = 16.0
 EVENT_TIME_SPAN_MS = 3 * 3_600_000
 SLOW_EVENTS_A_SECOND = 100.0
 SLOW_SPAN_MS = 10 * 60_000
-"""Event time a minute while everything is left running."""
+"""Event time a minute while everything is left running, until it is the present."""
 SEED = 20_260_131
 
 _HOST = "127.0.0.1"

@@ -102,11 +102,20 @@ def _batches(messages: Iterable[Message], size: int) -> Iterator[list[Message]]:
         yield batch
 
 
-def scenarios(first: Scenario, *, endless: bool) -> Iterator[Scenario]:
-    """Return the scenario, and if endless one after the other that goes on where the last one ended."""
+def scenarios(
+    first: Scenario, *, endless: bool, sending_ms: int | None = None, now_ms: Callable[[], int] = clock.now_ms
+) -> Iterator[Scenario]:
+    """Yield the scenario, and if endless one after the other that goes on where the last one ended.
+
+    If sending one takes `sending_ms`, event time runs no faster than that once it has reached the present: events that
+    are too far ahead of it would all be dead letters.
+    """
+    start_ms = first.start_ms
     for number in count() if endless else range(1):
-        start_ms = first.start_ms + number * first.span_ms
-        yield Scenario(first.events, start_ms, first.span_ms, first.disorder_ms, first.seed + number)
+        live_ms = first.span_ms if sending_ms is None else max(sending_ms, now_ms() - start_ms)
+        span_ms = min(first.span_ms, live_ms)
+        yield Scenario(first.events, start_ms, span_ms, first.disorder_ms, first.seed + number)
+        start_ms += span_ms
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,8 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     first = Scenario(options.events, options.start_ms, options.span_ms, options.disorder_ms, options.seed)
     producer = Producer(client("kinesis"), options.stream, options.rate)
+    sending_ms = round(options.events * 1000 / options.rate) if options.rate and options.endless else None
     try:
-        for scenario in scenarios(first, endless=options.endless):
+        for scenario in scenarios(first, endless=options.endless, sending_ms=sending_ms):
             producer.send(scenario.messages(), _report)
     except RetryableError as error:
         sys.stderr.write(f"producer: {error}\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from consumer.entrypoints.explain.question import key_text
@@ -11,6 +11,7 @@ from consumer.entrypoints.state.wording import columns, counted
 _LATE_SHOWN = 20
 _EXACT = "a row that was sent is the one above, id and bytes"
 _EXACT_PART = "the shard contributed the values above"
+_EXACT_COMBINED = "the row that is sent is the one above, id and bytes"
 _EXACT_SO_FAR = "these are all records that have been counted so far"
 _RECORD_COLUMNS = ("shard", "sequence number", "sub", "event time", "arrival")
 
@@ -21,20 +22,50 @@ def lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"Window {facts['window']}{key}, at {facts['at']}"
     yield f"Pipeline {facts['pipeline']}, generation {facts['generation']}"
     if facts["global"]:
+        yield from _combined(facts["combined"])
+        yield ""
         yield "The window is global: its row puts these parts together, each told as the row it would be alone."
     for part in facts["parts"]:
         yield ""
-        yield from _part(part, facts["window"], _EXACT_PART if facts["global"] else _EXACT)
+        yield from _part(part, facts["window"], is_global=facts["global"])
     left_out = facts["parts_without_the_group"]
     if left_out:
         yield ""
         yield f"Nothing of it in {', '.join(left_out)}."
 
 
-def _part(part: Mapping[str, Any], window: str, exact: str) -> Iterator[str]:
+def _combined(windows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if windows:
+        yield ""
+        yield "Over all shards:"
+    for window in windows:
+        yield f"{window['window_start']} to {window['window_end']}: {_combined_status(window)}"
+        shards = window["shards"]
+        if window["row"] is not None:
+            so_far = "" if window["status"] == "complete" else "so far, "
+            yield f"  row      {bytes(window['row']).decode()}"
+            yield f"           {so_far}of the {'parts' if len(shards) > 1 else 'part'} of {', '.join(shards)}"
+            if window["exact"] and not so_far:
+                yield f"  exact    {_EXACT_COMBINED}"
+        for reason in window["reasons"]:
+            yield f"  UNSURE   {reason}"
+
+
+def _combined_status(window: Mapping[str, Any]) -> str:
+    if window["status"] != "waiting":
+        return _COMBINED_STATUSES[window["status"]]
+    first, *others = window["waits_for"]
+    more = f", and for {counted(len(others), 'more shard')}" if others else ""
+    passed = f"has passed {first['watermark']}" if first["watermark"] else "has had no event"
+    return f"waits for {first['shard']}, which {passed}{more}; all are to pass {window['due']}"
+
+
+def _part(part: Mapping[str, Any], window: str, *, is_global: bool) -> Iterator[str]:
     if part["shard"] is not None:
         yield f"The part of {part['shard']}:"
+    statuses = _STATUSES | {"emitted": "contributed"} if is_global else _STATUSES
     for each in part["windows"]:
+        yield f"{each['window_start']} to {each['window_end']}: {statuses[each['status']]}"
         yield from _window(each)
     later = part["later_late_events_of_the_window"]
     if later:
@@ -43,13 +74,13 @@ def _part(part: Mapping[str, Any], window: str, exact: str) -> Iterator[str]:
     yield from _read(part["read"])
     if part["exact"]:
         sent = any(row["emitted"] for window in part["windows"] for row in window["rows"])
+        exact = _EXACT_PART if is_global else _EXACT
         yield f"  exact    {exact if sent else _EXACT_SO_FAR}"
     for reason in part["reasons"]:
         yield f"  UNSURE   {reason}"
 
 
 def _window(window: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{window['window_start']} to {window['window_end']}: {_STATUSES[window['status']]}"
     for row in window["rows"]:
         what = "" if row["emitted"] else "so far, "
         text = "lost: see below" if row["row"] is None else bytes(row["row"]).decode()
@@ -110,6 +141,12 @@ def _read(read: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
+_COMBINED_STATUSES = {
+    "complete": "complete",
+    "uncovered": "waits until all shards have told of their progress",
+    "not counted by all": "waits until the shards of all workers have gone on with the present pipeline file",
+    "before it was added": "no row, for the window was added when events of it had been counted",
+}
 _STATUSES = {
     "open": "still open; by the records counted so far it is",
     "emitted": "emitted",

@@ -15,7 +15,7 @@ from consumer import __version__
 from consumer.core.compile import Program
 from consumer.core.processor import Processor
 from consumer.entrypoints.state import files
-from consumer.entrypoints.state.contributing import not_combined
+from consumer.entrypoints.state.contributing import not_combined, told_by_ended
 from consumer.entrypoints.state.reading import Stored, read_stored, restore
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import columns, counted, position_text, short, size_of, status_of
@@ -37,9 +37,12 @@ def export_state(site: Site, directory: Path) -> int:
     application = site.application()
     export = files.new_export(__version__, site.pipeline.name, site.pipeline.source.stream, clock.now_ms(), application)
     shards = _export_shards(site, directory, application)
+    progress = told_by_ended(site, application)  # before the contributions: what it tells of is among them
     rows = list(not_combined(site, application, _restored(site, directory, application, shards)))
     written = files.write_contributions(directory, rows)
-    files.write_export(directory, msgspec.structs.replace(export, shards=tuple(shards), contributions=written))
+    files.write_export(
+        directory, msgspec.structs.replace(export, shards=tuple(shards), contributions=written, progress=progress)
+    )
     site.tell(f"Exported pipeline {site.pipeline.name}, generation {application.generation}, to {directory}:")
     site.out.writelines(f"{line}\n" for line in _table(shards))
     if rows:

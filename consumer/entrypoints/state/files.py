@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from consumer.core.completion import Progress
 from consumer.errors import CorruptStateError, RefusedError, SetupError
 from consumer.state.base import Application, Claim, Entry, verify
 from consumer.state.items import (
@@ -41,7 +42,8 @@ _SHARD = re.compile(r"[\w-]+")
 class Export(msgspec.Struct, frozen=True):
     """What an export is of. `exported_at_ms` is when it was begun.
 
-    `contributions` is the SHA-256, in hex, of the file of contributions; empty: there is none.
+    `contributions` is the SHA-256, in hex, of the file of contributions; empty: there is none. `progress` is what ended
+    shards had told of global windows.
     """
 
     format: int
@@ -52,6 +54,7 @@ class Export(msgspec.Struct, frozen=True):
     application: dict[str, Any]
     shards: tuple[str, ...]
     contributions: str = ""
+    progress: tuple[Progress, ...] = ()
 
     def application_item(self) -> Application:
         """Return the application item as it was."""

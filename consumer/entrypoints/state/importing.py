@@ -4,8 +4,8 @@
    can be restored, no worker runs.
 2. The new generation's roots are only those that had no state: a shard whose state is not there yet, because the
    import was interrupted, is refused by every worker, and never starts empty.
-3. Contributions to global windows that nobody has combined become the new generation's: before the states, for who has
-   a state may combine.
+3. Contributions to global windows that nobody has combined become the new generation's, and then what ended shards
+   have told: before the states, for who has a state may combine.
 4. Each state becomes commit 0 of its shard, each tombstone a tombstone again: without it the shard's records would be
    counted once more.
 5. The leases go back to the start; what was counted is skipped, by the positions in the states.
@@ -20,10 +20,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from consumer.core.completion import Progress
 from consumer.core.processor import Processor
 from consumer.entrypoints.beginning import start_seconds
 from consumer.entrypoints.state import files
@@ -39,6 +41,7 @@ from consumer.pipeline.wording import size_in_words
 from consumer.records import Row
 from consumer.runtime import clock
 from consumer.runtime.global_part import RETENTIONS_KEPT
+from consumer.runtime.sending import portions
 from consumer.sources import kinesis, leases
 from consumer.sources.kinesis import ShardInfo, StreamInfo
 from consumer.state.base import (
@@ -62,6 +65,8 @@ class _Export:
     application: Application
     claims: Mapping[str, Claim]
     contributions: Sequence[bytes]
+    progress: Sequence[Progress]
+    exported_at_ms: int
     closed_ms: dict[str, int | None] = field(default_factory=dict)
 
     def restored(self, site: Site, shard: str) -> tuple[Processor, list[Row]]:
@@ -93,7 +98,10 @@ def import_state(site: Site, directory: Path, *, replace: bool, accept_gap: bool
     new = _begin(site, export)
     carried = _carried(site, export, new, info)
     saved = list(carried.saved(export.contributions))
-    site.tried(lambda: site.store.put_contributions(saved))
+    for portion in portions(saved):
+        site.tried(partial(site.store.put_contributions, portion))
+    for told in carried.progress(export.progress):
+        site.tried(partial(site.store.write_progress, told))
     for shard in sorted(export.claims, reverse=True):  # no child may begin anew from its parent's state
         _import_shard(site, export, shard, new, accepted, carried)
     delivered = [shard for shard in shards if _is_delivered(shard, shards, export, new)]
@@ -117,7 +125,8 @@ def _checked_export(site: Site, directory: Path) -> _Export:
             + ". Import it with the file that it was made with; change that afterwards"
         )
     claims = {shard: files.read_claim(directory, shard) for shard in read.shards}
-    export = _Export(directory, application, claims, files.read_contributions(directory, read))
+    contributions = files.read_contributions(directory, read)
+    export = _Export(directory, application, claims, contributions, read.progress, read.exported_at_ms)
     for shard, claim in export.claims.items():
         if claim.state is not None:
             processor, _ = export.restored(site, shard)
@@ -206,7 +215,7 @@ def _begin(site: Site, export: _Export) -> Application:
 def _carried(site: Site, export: _Export, new: Application, info: StreamInfo) -> Carried:
     program = site.program_of(new, new.definitions)
     expires_ms = clock.now_ms() + RETENTIONS_KEPT * info.retention_hours * _HOUR_MS
-    return Carried(program, new.generation, expires_ms, export.claims, export.closed_ms)
+    return Carried(program, new.generation, expires_ms, export.claims, export.closed_ms, export.exported_at_ms)
 
 
 def _import_shard(
@@ -221,6 +230,7 @@ def _import_shard(
     elif claim.state is not None:
         processor, outbox = export.restored(site, shard)
         processor.begin_generation(new.generation)
+        processor.combining.stretches = carried.stretches(processor.combining.stretches)
         state = msgspec.structs.replace(
             claim.state,
             commit_no=0,

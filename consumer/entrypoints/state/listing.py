@@ -7,6 +7,13 @@ from typing import Any
 
 import msgspec
 
+from consumer.entrypoints.state.progress import (
+    completion_facts,
+    completion_of,
+    completion_text,
+    progress_facts,
+    progress_text,
+)
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import (
     age_ms,
@@ -57,7 +64,7 @@ def list_states(site: Site, *, as_json: bool) -> int:
 def _facts(site: Site) -> dict[str, Any]:
     application = site.application()
     claims, (leases, trouble) = site.claims_or_why_not(), _leases(site)
-    shards = sorted(claims.keys() | (leases or {}).keys())
+    shards, reached = sorted(claims.keys() | (leases or {}).keys()), completion_of(site, application)
     now_ms = clock.now_ms()
     return {
         "pipeline": site.pipeline.name,
@@ -71,7 +78,11 @@ def _facts(site: Site) -> dict[str, Any]:
         "changed_definitions": changed_definitions(site, application),
         "lease_table": site.pipeline.worker.application,
         "lease_trouble": trouble,
-        "shards": [_shard(shard, claims.get(shard), (leases or {}).get(shard), now_ms) for shard in shards],
+        "global_windows": completion_facts(reached),
+        "shards": [
+            _shard(shard, claims.get(shard), (leases or {}).get(shard), now_ms) | progress_facts(reached, shard)
+            for shard in shards
+        ],
     }
 
 
@@ -136,7 +147,14 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["lease_trouble"]:
         yield f"No leases: {facts['lease_trouble']}"
     yield ""
-    yield from columns(_HEADER, map(_cells, shards))
+    reached = facts["global_windows"]
+    yield from columns(
+        (*_HEADER, "progress") if reached else _HEADER,
+        [_cells(shard) + ((progress_text(shard["progress"]),) if reached else ()) for shard in shards],
+    )
+    if reached:
+        yield ""
+        yield f"Global windows: {completion_text(reached)}"
     for shard in shards:
         if "unreadable" in shard:
             yield ""

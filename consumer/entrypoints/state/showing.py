@@ -8,10 +8,20 @@ from typing import Any
 
 import msgspec
 
+from consumer.core.completion import Completion
 from consumer.core.counts import Counts
 from consumer.core.open_windows import OpenWindows
 from consumer.core.processor import Processor
 from consumer.entrypoints.state.listing import changed_definitions, lease_facts, lease_text
+from consumer.entrypoints.state.progress import (
+    combines_facts,
+    combines_lines,
+    completion_facts,
+    completion_of,
+    completion_text,
+    progress_facts,
+    progress_text,
+)
 from consumer.entrypoints.state.reading import Stored, read_stored, restore
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import (
@@ -27,7 +37,7 @@ from consumer.entrypoints.state.wording import (
 )
 from consumer.errors import EXIT_OK, EXIT_REFUSED, RefusedError, SetupError
 from consumer.pipeline.wording import size_in_words
-from consumer.records import Row
+from consumer.records import HashRange, Row
 from consumer.runtime import clock
 from consumer.runtime.adoption import adopted
 from consumer.state.base import Application, Found, ShardState, is_orphan
@@ -52,7 +62,7 @@ def show(site: Site, shard: str, *, as_json: bool) -> int:
 
 def _facts(site: Site, shard: str) -> dict[str, Any]:
     application = site.application()
-    stored = read_stored(site, shard)
+    stored, reached = read_stored(site, shard), completion_of(site, application)
     if stored is None:
         known = ", ".join(site.claims()) or "none"
         raise RefusedError(f"pipeline {site.pipeline.name} has no state of a shard {shard}. There is one of: {known}")
@@ -66,8 +76,9 @@ def _facts(site: Site, shard: str) -> dict[str, Any]:
         "lease": _lease(site, shard),
         "orphans": _orphans(site, shard, application),
     }
+    facts |= progress_facts(reached, shard)
     state = stored.claim.state
-    return facts if state is None else facts | _of_state(site, application, state, stored, shard)
+    return facts if state is None else facts | _of_state(site, application, reached, state, stored, shard)
 
 
 def _lease(site: Site, shard: str) -> dict[str, Any] | None:
@@ -88,7 +99,9 @@ def _orphans(site: Site, shard: str, application: Application) -> dict[str, int]
     return {"objects": len(orphans), "size_bytes": sum(one.entry.size for one in orphans)}
 
 
-def _of_state(site: Site, application: Application, state: ShardState, stored: Stored, shard: str) -> dict[str, Any]:
+def _of_state(
+    site: Site, application: Application, reached: Completion | None, state: ShardState, stored: Stored, shard: str
+) -> dict[str, Any]:
     now_ms = clock.now_ms()
     facts: dict[str, Any] = {
         "commit_no": state.commit_no,
@@ -112,6 +125,10 @@ def _of_state(site: Site, application: Application, state: ShardState, stored: S
         processor, outbox = restore(program, shard, state, stored.entries())
     except RefusedError as error:
         return facts | {"unreadable": str(error)}
+    if reached is not None and not state.ended:
+        hash_range = HashRange(*map(int, state.hash_range))
+        facts["combines"] = combines_facts(site, application, reached, processor, hash_range)
+        facts["global_windows"] = completion_facts(reached)
     return facts | _of_processor(processor, outbox)
 
 
@@ -218,6 +235,16 @@ def _processor_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from columns(
         ("window", "origin", "groups", "first ends", "last ends"), map(_window_cells, facts["windows"]), indent="    "
     )
+    if "combines" in facts:
+        yield from _global_lines(facts)
+
+
+def _global_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    told = facts["progress"]
+    yield _line("progress", progress_text(told) + (f", with commit {told['commit_no']}" if told else ""))
+    yield _line("all shards", completion_text(facts["global_windows"]))
+    yield _line("combines", "" if facts["combines"] else "no bucket: other shards do")
+    yield from combines_lines(facts["combines"])
 
 
 def _window_cells(window: Mapping[str, Any]) -> tuple[str, ...]:
