@@ -18,6 +18,7 @@ from consumer.testing.reference import ReferenceShard, reference_combined, refer
 from tests.random_pipelines import PipelineMaker
 from tests.random_streams import records
 from tests.runtime.test_resharding import ORIGINS, Family
+from tests.seeds import deep_only
 
 LAST = ("split-1", "split-2")
 
@@ -79,7 +80,7 @@ def test_the_rows_of_families_are_those_of_the_recount() -> None:
     assert rows > 100
 
 
-@pytest.mark.parametrize("shard", ["high", "merged", "split-2"])
+@pytest.mark.parametrize("shard", [deep_only("high"), deep_only("merged"), "split-2"])
 def test_a_death_at_any_step_loses_and_doubles_nothing(shard: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the parent that ends last, of a child of two parents, and of one of two children of one parent."""
     monkeypatch.setattr(tidying, "_FIRST_WAIT_SECONDS", 0.0)
