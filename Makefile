@@ -30,9 +30,8 @@ demo: $(STAMP) ## run the whole thing here: a stream, the real daemon, a kill, a
 lambda-demo: $(STAMP) ## run the demo's stream through the Lambda function, killed at random: ARGS="--events N"
 	$(BIN)/python -m consumer.entrypoints.demo.lambda_demo $(ARGS)
 
-# One more at a time than there are cores: those with the real daemon wait for it more than they work.
 test: $(STAMP) lint ## run all fast tests, the ones with the real daemon included
-	$(BIN)/python -m pytest -n $$(($(WORKERS) + 1)) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 deep: deep-tests ## run everything that takes long: some hours
 	$(MAKE) search
