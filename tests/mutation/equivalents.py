@@ -14,6 +14,9 @@ EQUIVALENTS: dict[str, str] = {
     f"{_COMMIT}_commit_at_init: send(self._around, self.shard, rows)  <=>  self._unacknowledged = True": (
         "an owner that could not send never commits again"
     ),
+    f"{_COMMIT}_commit_at_init: if rows:  <=>  self._tell()": (
+        "rows at a beginning are of removed windows; global ones are dropped, so none of these is a contribution"
+    ),
     f"{_COMMIT}_resend: if outbox:  <=>  self.mode = Mode.FROZEN": "who catches what a commit raises sets the mode",
     f"{_COMMIT}commit: self._write_commit(outbox, ended=ended)  <=>  "
     "self._pending, self._pending_since, self._pending_bytes = [], None, 0": (
