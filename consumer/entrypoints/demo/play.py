@@ -16,7 +16,7 @@ import msgspec
 
 from consumer.entrypoints.demo.clickstream import Scenario
 from consumer.entrypoints.demo.cloud import RESULTS_BUCKET, Cloud, count, environment_for
-from consumer.entrypoints.demo.lineage import Counted, Together, families, together
+from consumer.entrypoints.demo.lineage import Counted, Family, Together, families, together
 from consumer.entrypoints.demo.processes import Child, Children, DemoError, wait_until
 from consumer.entrypoints.demo.recount import are_combined, recount
 from consumer.entrypoints.demo.screen import Outcome, Screen
@@ -258,9 +258,9 @@ class Play:
             "record, slowly, and says what must come out.",
         )
         generation = self._aws.application().generation
-        tasks = [
-            (self._plan.pipeline, self._aws.environ, family, generation) for family in families(self._aws.shards())
-        ]
+        # Those of most events, which are those of most roots, come first: the last one to end is what takes long.
+        found = sorted(families(self._aws.shards()), key=_roots, reverse=True)
+        tasks = [(self._plan.pipeline, self._aws.environ, family, generation) for family in found]
         processes = min(len(tasks), os.cpu_count() or 1)
         with multiprocessing.get_context("spawn").Pool(processes, _die_with, [os.getpid()]) as pool:
             counted = pool.starmap_async(count, tasks, chunksize=1)
@@ -340,6 +340,10 @@ class Play:
         """Return how many records the worker says it has read; None while it does not answer."""
         text = _get(self._plan.metrics_url)
         return None if text is None else round(sum(float(value) for value in _RECEIVED.findall(text)))
+
+
+def _roots(family: Family) -> int:
+    return sum(not shard.parents for shard in family)
 
 
 def _get(url: str) -> str | None:
