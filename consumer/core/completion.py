@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 
@@ -60,6 +61,11 @@ class Progress(msgspec.Struct, frozen=True):
     expires_ms: int | None = None
 
     @property
+    def passed_ms(self) -> int:
+        """Return its watermark; of a shard without an event one that nothing is due by."""
+        return LONG_AGO_MS if self.watermark_ms is None else self.watermark_ms
+
+    @property
     def range(self) -> HashRange:
         """Return the shard's hash keys."""
         first, last = self.hash_range
@@ -90,9 +96,15 @@ class Completion:
         return max((each.watermark_ms for each in self.told if each.watermark_ms is not None), default=None)
 
     @property
+    def held_back_ms(self) -> int | None:
+        """Return how far the shard that is behind all others is behind the one that is ahead; None while unknown."""
+        watermark_ms, highest_ms = self.watermark_ms, self.highest_ms
+        return None if watermark_ms is None or highest_ms is None else highest_ms - watermark_ms
+
+    @property
     def held_back_by(self) -> str | None:
         """Return the shard that is behind all others; None without a cover."""
-        last = min(self.members, key=_watermark, default=None)
+        last = min(self.members, key=attrgetter("passed_ms"), default=None)
         return None if last is None else last.shard
 
     def began_ms(self, window_hash: str) -> int | None:
@@ -177,7 +189,3 @@ def extended(stretches: Iterable[Stretch], now_ms: int, new: Stretch) -> tuple[S
         elif each.watermark_ms > last.watermark_ms:
             told.append(each)
     return tuple(told)
-
-
-def _watermark(member: Progress) -> int:
-    return LONG_AGO_MS if member.watermark_ms is None else member.watermark_ms

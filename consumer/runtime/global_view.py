@@ -65,10 +65,6 @@ class GlobalView:
 
 def _waiting(program: Program, reached: Completion) -> dict[str, int]:
     """Return how many windows are due by the highest watermark and not by that of all; none while that is unknown."""
-    names = [program.windows[number].window.name for number in program.combined]
-    if reached.watermark_ms is None or reached.highest_ms is None:
-        return dict.fromkeys(names, 0)
-    ahead_ms = reached.highest_ms - reached.watermark_ms
-    return {
-        name: ahead_ms // program.windows[number].step_ms for name, number in zip(names, program.combined, strict=True)
-    }
+    held_back_ms = reached.held_back_ms or 0
+    windows = (program.windows[number] for number in program.combined)
+    return {each.window.name: held_back_ms // each.step_ms for each in windows}

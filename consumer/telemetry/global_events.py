@@ -56,11 +56,11 @@ class GlobalEvents:
         self.metrics.gauge("global_cover").set(bool(completion.members))
         for window, count in waiting.items():
             self.metrics.gauge("global_windows_waiting", window=window).set(count)
-        watermark_ms, highest_ms, shard = completion.watermark_ms, completion.highest_ms, completion.held_back_by
+        watermark_ms, held_back_ms, shard = completion.watermark_ms, completion.held_back_ms, completion.held_back_by
         if watermark_ms is not None:
             self.metrics.gauge("global_watermark_timestamp_seconds").set(watermark_ms / 1000)
-        if watermark_ms is not None and highest_ms is not None and shard is not None:
-            self.metrics.only("global_held_back_seconds", (highest_ms - watermark_ms) / 1000, shard=shard)
+        if held_back_ms is not None and shard is not None:
+            self.metrics.only("global_held_back_seconds", held_back_ms / 1000, shard=shard)
 
     def _forget_global_progress(self) -> None:
         """Tell nothing of it: who has no shard reads no progress, and what was last read grows old."""

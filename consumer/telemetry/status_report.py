@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from consumer.core.completion import Progress
 from consumer.core.times import format_time
-from consumer.core.windows import LONG_AGO_MS
 from consumer.telemetry import status
 from consumer.telemetry.attention import attention
 from consumer.telemetry.facts import (
@@ -176,7 +177,8 @@ def _window(name: str, facts: Facts, totals: Totals, shards: list[status.Shard])
 
 def _global_windows(reached: Reached, combining: Combining, now_ms: int) -> status.GlobalWindows:
     completion = reached.completion
-    slowest = [_global_shard(each, completion.highest_ms) for each in sorted(completion.members, key=_watermark)]
+    members = sorted(completion.members, key=attrgetter("passed_ms"))
+    slowest = [_global_shard(each, completion.highest_ms) for each in members]
     return status.GlobalWindows(
         read_ago_seconds=_since(reached.at_ms, now_ms),
         covered=bool(completion.members),
@@ -200,10 +202,6 @@ def _global_shard(told: Progress, highest_ms: int | None) -> status.GlobalShard:
         watermark=_time(watermark_ms),
         behind_ahead_seconds=None if watermark_ms is None or highest_ms is None else (highest_ms - watermark_ms) / 1000,
     )
-
-
-def _watermark(told: Progress) -> int:
-    return LONG_AGO_MS if told.watermark_ms is None else told.watermark_ms
 
 
 def _commits(totals: Totals, now_ms: int) -> status.Commits:

@@ -297,6 +297,17 @@ def combining(rig: StateRig) -> StateRig:
     return rig
 
 
+def combining_shop(aws: tuple[Emulator, World], directory: Path) -> None:
+    """Make the pipeline that pages of docs/ show, with a global window for which one shard waits."""
+    rig = combining(StateRig(*aws, directory, "shop"))
+    rig.start()
+    rig.put_minutes(0, 2)
+    rig.work(FIRST)
+    rig.work(SECOND)
+    rig.put_minutes(2, 4)
+    rig.work(FIRST)
+
+
 @dataclass
 class Said:
     """What a command said, and its exit status."""

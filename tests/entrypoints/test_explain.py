@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,19 +21,13 @@ from consumer.pipeline.model import Window
 from consumer.runtime import ledger
 from consumer.sources.reading import Page, ShardReader
 from tests.entrypoints.explain_rig import ExplainRig
-from tests.entrypoints.state_rig import FIRST, Said, World, embedded_aws
+from tests.entrypoints.state_rig import FIRST, Said, World
 from tests.seeds import deep_only
 
 Capture = pytest.CaptureFixture[str]
 BY_TIME = ("minutes", "patient", "trend", "pages", "all")
 """The windows whose edges are known without their events."""
 NUMBERS = count(1)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Emulator, World]]:
-    with embedded_aws() as running:
-        yield running
 
 
 @pytest.fixture

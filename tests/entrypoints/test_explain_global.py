@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -23,16 +23,10 @@ from consumer.errors import EXIT_OK
 from consumer.state.dynamodb import DynamoStore
 from tests.docs.pages import Code, parts
 from tests.entrypoints.explain_rig import ExplainRig
-from tests.entrypoints.state_rig import FIRST, SECOND, StateRig, World, combining, embedded_aws
+from tests.entrypoints.state_rig import FIRST, SECOND, World, combining_shop
 
 Capture = pytest.CaptureFixture[str]
 NUMBERS = count(1)
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Emulator, World]]:
-    with embedded_aws() as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -172,13 +166,7 @@ def test_what_the_page_shows_is_what_the_command_says(
     shown = [text.partition("\n") for text in texts]
     assert len(shown) == 2
     monkeypatch.chdir(tmp_path)
-    rig = combining(StateRig(*aws, tmp_path, "shop"))
-    rig.start()
-    rig.put_minutes(0, 2)
-    rig.work(FIRST)
-    rig.work(SECOND)
-    rig.put_minutes(2, 4)
-    rig.work(FIRST)
+    combining_shop(aws, tmp_path)
     for command, _, said in shown:
         capsys.readouterr()
         assert main(shlex.split(command.removeprefix("$ streamgauge "))) == EXIT_OK

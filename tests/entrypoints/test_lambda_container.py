@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from consumer.entrypoints.lambda_handler import Container
 from consumer.errors import EXIT_OK, RefusedError, RetryableError, SetupError
 from consumer.runtime import clock
 from consumer.sources.mapping import UNCHECKED
-from tests.entrypoints.state_rig import FIRST, StateRig, World, embedded_aws, give, new_rig
+from tests.entrypoints.state_rig import FIRST, StateRig, World, give, new_rig
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:clicks"
 Capture = pytest.CaptureFixture[str]
@@ -29,12 +28,6 @@ class Context:
 
     def get_remaining_time_in_millis(self) -> int:
         return 60_000
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Emulator, World]]:
-    with embedded_aws() as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from consumer.emulator.server import Emulator
 from consumer.entrypoints.lambda_handler import Container, Time
 from consumer.records import Position
 from consumer.runtime import clock, invocations
-from tests.entrypoints.state_rig import FIRST, StateRig, World, embedded_aws, new_rig
+from tests.entrypoints.state_rig import FIRST, StateRig, World, new_rig
 from tests.entrypoints.test_lambda_container import FUNCTION, batch, container
 
 WHOLE_MS = 9_000
@@ -28,12 +27,6 @@ class RunningOut:
     def get_remaining_time_in_millis(self) -> int:
         left_ms, self.left_ms = self.left_ms, self.left_ms - 1000
         return left_ms
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Emulator, World]]:
-    with embedded_aws() as running:
-        yield running
 
 
 @pytest.fixture

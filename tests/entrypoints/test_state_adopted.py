@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from consumer.emulator.server import Emulator
 from consumer.errors import EXIT_OK, EXIT_REFUSED
-from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, StateRig, World, embedded_aws, give, new_rig
+from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, StateRig, World, give, new_rig
 
 Capture = pytest.CaptureFixture[str]
 
@@ -19,12 +18,6 @@ WITHOUT_VISITS = (
     (VISITS, PAGES),
     ("-bucket}", "-bucket, removed_windows: {visits: flush}}"),
 )
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Emulator, World]]:
-    with embedded_aws() as running:
-        yield running
 
 
 @pytest.fixture

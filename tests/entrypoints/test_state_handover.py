@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +17,9 @@ from consumer.runtime.invocations import Invocations
 from consumer.runtime.mode import Mode
 from consumer.runtime.surroundings import Surroundings
 from consumer.sources.reading import Behind
-from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, StateRig, World, embedded_aws, give, new_rig
+from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, StateRig, World, give, new_rig
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Emulator, World]]:
-    with embedded_aws() as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,7 @@ from consumer.errors import EXIT_ENVIRONMENT, EXIT_OK, EXIT_REFUSED, SetupError
 from consumer.sources import leases
 from consumer.state.base import FORMAT_VERSION, Entry
 from consumer.state.dynamodb import DynamoStore
-from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, StateRig, World, embedded_aws, give, new_rig
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Emulator, World]]:
-    with embedded_aws() as running:
-        yield running
+from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, StateRig, World, give, new_rig
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +25,13 @@ from tests.entrypoints.state_rig import (
     StateRig,
     World,
     combining,
-    embedded_aws,
+    combining_shop,
     give,
     new_rig,
 )
 
 Capture = pytest.CaptureFixture[str]
 SIZE = re.compile(r"\b[\d,.]+ (?:bytes|KB)\b")
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Emulator, World]]:
-    with embedded_aws() as running:
-        yield running
 
 
 @pytest.fixture
@@ -161,13 +154,7 @@ def test_what_the_page_shows_is_what_the_commands_say(
     shown = [text.partition("\n") for text in texts if text.startswith("$ streamgauge state ")]
     assert len(shown) == 2
     monkeypatch.chdir(tmp_path)
-    rig = combining(StateRig(*aws, tmp_path, "shop"))
-    rig.start()
-    rig.put_minutes(0, 2)
-    rig.work(FIRST)
-    rig.work(SECOND)
-    rig.put_minutes(2, 4)
-    rig.work(FIRST)
+    combining_shop(aws, tmp_path)
     for command, _, said in shown:
         capsys.readouterr()
         assert main(shlex.split(command.removeprefix("$ streamgauge "))) == EXIT_OK

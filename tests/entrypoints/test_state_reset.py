@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,9 @@ from consumer.errors import EXIT_OK, EXIT_REFUSED, EXIT_USAGE, RefusedError
 from consumer.runtime.mode import Mode
 from consumer.sources import leases
 from consumer.state.base import Application
-from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, START_MS, StateRig, World, embedded_aws, give, new_rig
+from tests.entrypoints.state_rig import FIRST, HIGH, LOW, SECOND, START_MS, StateRig, World, give, new_rig
 
 Capture = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[tuple[Emulator, World]]:
-    with embedded_aws() as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,9 @@ class Crossing(Account):
     visit_at: int | None = None
     visit: Callable[[], object] | None = None
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         self.committed: set[bytes] = set()
-        super().__init__(seed, 40)
+        super().__init__(*arguments, **options)
 
     def stored_outbox(self) -> set[bytes]:
         """Return the rows that a commit held: who was overtaken may send what another has sent already."""
@@ -68,7 +69,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _account(shard: str, batches_before: int) -> Crossing:
-    account = Crossing(11)
+    account = Crossing(11, 40)
     _deliver_before(account, shard)
     for _ in range(batches_before):
         account.invoke(shard, account.batch(shard, BATCH))

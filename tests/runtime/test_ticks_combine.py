@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -15,10 +15,10 @@ from consumer.errors import RetryableError
 from consumer.pipeline.model import Pipeline
 from consumer.records import Record
 from consumer.runtime import global_part, invocations, tidying
-from consumer.runtime.invocations import Invocations
 from consumer.state.memory import Memory, MemoryStore
 from tests.runtime.test_global_windows import LAST, GlobalFamily, global_pipeline
 from tests.runtime.test_invocations import TIMEOUT_MS, Account
+from tests.runtime.test_invocations_meet import Crossing, tick
 from tests.runtime.world import Died
 
 SEED = 11
@@ -282,39 +282,19 @@ def test_ticks_that_die_again_and_again_lose_and_change_nothing(monkeypatch: pyt
         assert account.unique_rows() == wanted
 
 
-class Crossing(GlobalAccount):
-    """An account in which another container ticks between two steps of a tick."""
-
-    visit_at: int | None = None
-    other: Invocations | None = None
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.committed: set[bytes] = set()
-        super().__init__(*arguments, **options)
-
-    def stored_outbox(self) -> set[bytes]:
-        """Return the rows that a commit held: who was overtaken may send what another has sent already."""
-        return self.committed
-
-    def step(self, name: str) -> None:
-        if name == "after advance":
-            self.committed |= super().stored_outbox()
-        super().step(name)
-        if self.other is not None and len(self.steps) - 1 == self.visit_at:
-            other, self.other = self.other, None
-            self.clock.seconds += TIMEOUT_MS / 1000 + 1
-            other.tick()
+class GlobalCrossing(Crossing, GlobalAccount):
+    """One in which another container may tick between two steps of a tick."""
 
 
 def test_ticks_that_meet_at_any_step_combine_the_same() -> None:
     fenced = 0
     for visit_at in range(_steps()):
-        account = _begun(Crossing)
-        assert isinstance(account, Crossing)
+        account = _begun(GlobalCrossing)
+        assert isinstance(account, GlobalCrossing)
         account.steps.clear()
-        account.visit_at, account.other = visit_at, account.new_container()
+        account.visit_at, account.visit = visit_at, partial(tick, account, account.new_container(), "")
         account.tick()
-        assert account.other is None, "somebody came"
+        assert account.visit is None, "somebody came"
         fenced += len(account.told("fenced"))
         account.tick_until_done()
         assert account.unique_rows() == _wanted()

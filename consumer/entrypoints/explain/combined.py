@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
 
 from consumer.core.compile import Program, WindowProgram
-from consumer.core.completion import Completion, Progress
+from consumer.core.completion import Completion
 from consumer.core.contributions import Contribution, combined
 from consumer.core.times import format_time, parse_time
-from consumer.core.windows import LONG_AGO_MS
 from consumer.entrypoints.explain.question import Question
 from consumer.entrypoints.state.site import Site
 from consumer.entrypoints.state.wording import time_text
@@ -97,7 +97,7 @@ def _facts(
     contributed: Sequence[tuple[str, bytes]],
 ) -> dict[str, Any]:
     due_ms = program.due_ms(parse_time(end))
-    behind = sorted((each for each in reached.members if _watermark(each) < due_ms), key=_watermark)
+    behind = sorted((each for each in reached.members if each.passed_ms < due_ms), key=attrgetter("passed_ms"))
     status = _status(program, reached, parse_time(start), is_waiting=bool(behind))
     reasons = list(_differences(stored, contributed, is_complete=status == "complete"))
     return {
@@ -122,10 +122,6 @@ def _status(program: WindowProgram, reached: Completion, start_ms: int, *, is_wa
     if began_ms is None:
         return "not counted by all"
     return "complete" if began_ms <= start_ms else "before it was added"
-
-
-def _watermark(told: Progress) -> int:
-    return LONG_AGO_MS if told.watermark_ms is None else told.watermark_ms
 
 
 def _differences(stored: _Stored, contributed: Iterable[tuple[str, bytes]], *, is_complete: bool) -> Iterator[str]:

@@ -34,12 +34,11 @@ def completion_facts(reached: Completion | None) -> dict[str, Any] | None:
     """Return what is told of all shards together."""
     if reached is None:
         return None
-    watermark_ms, highest_ms = reached.watermark_ms, reached.highest_ms
     return {
         "covered": bool(reached.members),
-        "watermark": time_text(watermark_ms),
+        "watermark": time_text(reached.watermark_ms),
         "held_back_by": reached.held_back_by,
-        "held_back_ms": None if watermark_ms is None or highest_ms is None else highest_ms - watermark_ms,
+        "held_back_ms": reached.held_back_ms,
     }
 
 
